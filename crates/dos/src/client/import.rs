@@ -1,0 +1,280 @@
+//! `dos import`: rows of JSON Lines files into a gateway, each at its own id, so that a second run changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use contract::{EntityId, Env, TypeName};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::http::Client;
+use super::progress::Progress;
+pub use super::report::{Counts, Report};
+use super::rows::{Line, Lines, Row};
+use super::sender::{Sender, Sent};
+
+/// Put JSON Lines files into a running directory.
+///
+/// A file is named after the type of its rows: the rows of provider.jsonl are providers. A row with an id is created
+/// with that id, or merged into what is there: running the same import again changes nothing. Rejected rows are
+/// reported with file, line and reason, and the others go in.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Files, or folders whose *.jsonl files are meant.
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Address of the gateway.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// Read and check every row, send nothing, and say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Rows in flight at a time.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub parallel: u16,
+    /// Let the data store set created and updated, instead of keeping those of the rows.
+    #[arg(long)]
+    pub no_timestamps: bool,
+}
+
+/// A file and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Source {
+    path: PathBuf,
+    entity_type: TypeName,
+    size_bytes: u64,
+}
+
+/// Imports, and reports per type what became of the rows.
+///
+/// Files are read by blocking calls of 256 KiB on the caller's task; everything else is asynchronous.
+///
+/// # Errors
+/// Where nothing was sent: a path that is no file, a type that the gateway lacks, a gateway that is away. What goes
+/// wrong later is in the report, with what was done until then.
+pub async fn run(args: &Args, env: Arc<dyn Env>, progress: &dyn Progress) -> anyhow::Result<Report> {
+    let sources = sources(&args.paths)?;
+    let client = Client::new(&args.url, Arc::clone(&env))?;
+    if !args.dry_run {
+        client.reach().await?;
+        known_types(&client, &sources).await?;
+    }
+    let start = env.monotonic();
+    progress.total(sources.iter().map(|source| source.size_bytes).sum());
+    let sender = Sender::new(client, !args.no_timestamps);
+    let mut report = Report { dry_run: args.dry_run, ..Report::default() };
+    for source in &sources {
+        let mut job = Job::new(source, progress);
+        progress.begin(&source.path.display().to_string());
+        let done = if args.dry_run { job.check() } else { job.send(&sender, usize::from(args.parallel)).await };
+        if let Err(error) = done {
+            job.stopped = Some(format!("{}: {error:#}", source.path.display()));
+        }
+        progress.end(&source.path.display().to_string(), &report.words(&job.counts));
+        match report.types.iter_mut().find(|(name, _)| *name == source.entity_type) {
+            Some((_, counts)) => *counts = counts.plus(job.counts),
+            None => report.types.push((source.entity_type.clone(), job.counts)),
+        }
+        report.stopped = job.stopped;
+        if report.stopped.is_some() {
+            break;
+        }
+    }
+    progress.finish();
+    report.elapsed = env.monotonic().saturating_sub(start);
+    Ok(report)
+}
+
+/// One file on its way.
+struct Job<'a> {
+    source: &'a Source,
+    progress: &'a dyn Progress,
+    counts: Counts,
+    stopped: Option<String>,
+}
+
+/// Where a row stands in its file, and how much of the file it is.
+#[derive(Clone, Copy)]
+struct Place {
+    number: u64,
+    size_bytes: u64,
+}
+
+impl<'a> Job<'a> {
+    fn new(source: &'a Source, progress: &'a dyn Progress) -> Self {
+        Self { source, progress, counts: Counts::default(), stopped: None }
+    }
+
+    /// Sends the file's rows, at most `parallel` at a time and never two of one id.
+    async fn send(&mut self, sender: &Sender, parallel: usize) -> anyhow::Result<()> {
+        let source = self.source;
+        let mut lines = open(source)?;
+        let mut in_flight = FuturesUnordered::new();
+        let mut busy: HashSet<EntityId> = HashSet::new();
+        while self.stopped.is_none() {
+            let Some(line) = self.next(&mut lines) else { break };
+            let Some((place, row)) = self.accept(line) else { continue };
+            // A row waits for an earlier one of its id, so that the later one wins.
+            while in_flight.len() >= parallel || row.id.as_ref().is_some_and(|id| busy.contains(id)) {
+                let Some((place, id, sent)) = in_flight.next().await else { break };
+                release(&mut busy, id);
+                self.settle(place, sent);
+            }
+            busy.extend(row.id.clone());
+            in_flight.push(async move {
+                let sent = sender.send(&source.entity_type, &row).await;
+                (place, row.id, sent)
+            });
+        }
+        // What is under way has an outcome too, whatever stopped the rest.
+        while let Some((place, _, sent)) = in_flight.next().await {
+            self.settle(place, sent);
+        }
+        Ok(())
+    }
+
+    /// Checks the file's rows. Remembers every id, so that a repeated one can be named.
+    fn check(&mut self) -> anyhow::Result<()> {
+        let mut lines = open(self.source)?;
+        let mut seen: HashMap<EntityId, u64> = HashMap::new();
+        while let Some(line) = self.next(&mut lines) {
+            let Some((place, row)) = self.accept(line) else { continue };
+            if let Some(id) = row.id
+                && let Some(earlier) = seen.insert(id.clone(), place.number)
+            {
+                self.counts.repeated += 1;
+                self.complain(place, &format!("id {id} stands in line {earlier} already: the later row wins"));
+            }
+            self.progress.advance(place.size_bytes);
+        }
+        Ok(())
+    }
+
+    /// The next line; a file that cannot be read any further stops the import.
+    fn next(&mut self, lines: &mut Lines<BufReader<File>>) -> Option<Line> {
+        lines.next().unwrap_or_else(|error| {
+            self.stopped = Some(format!("cannot read {}: {error}", self.source.path.display()));
+            None
+        })
+    }
+
+    /// Counts a line; gives the row if it is one.
+    fn accept(&mut self, line: Line) -> Option<(Place, Row)> {
+        let place = Place { number: line.number, size_bytes: line.size_bytes };
+        let Some(content) = line.content else {
+            self.progress.advance(place.size_bytes);
+            return None;
+        };
+        self.counts.rows += 1;
+        match content {
+            Ok(row) => {
+                self.counts.without_id += u64::from(row.id.is_none());
+                Some((place, row))
+            }
+            Err(reason) => {
+                self.settle(place, Ok(Sent::Rejected(reason)));
+                None
+            }
+        }
+    }
+
+    /// Counts what became of a row.
+    fn settle(&mut self, place: Place, sent: Result<Sent, String>) {
+        self.progress.advance(place.size_bytes);
+        match sent {
+            Ok(Sent::Created) => self.counts.created += 1,
+            Ok(Sent::Updated) => self.counts.updated += 1,
+            Ok(Sent::Unchanged) => self.counts.unchanged += 1,
+            Ok(Sent::Rejected(reason)) => {
+                self.counts.rejected += 1;
+                self.complain(place, &reason);
+            }
+            Ok(Sent::Unknown(reason)) => {
+                self.counts.unknown += 1;
+                self.complain(place, &format!("may or may not have gone in: {reason}"));
+            }
+            Err(reason) => {
+                self.counts.unknown += 1;
+                self.complain(place, &format!("may or may not have gone in: {reason}"));
+                self.stopped.get_or_insert(reason);
+            }
+        }
+    }
+
+    fn complain(&self, place: Place, reason: &str) {
+        self.progress.complain(&format!("{}:{}: {reason}", self.source.path.display(), place.number));
+    }
+}
+
+fn release(busy: &mut HashSet<EntityId>, id: Option<EntityId>) {
+    if let Some(id) = id {
+        busy.remove(&id);
+    }
+}
+
+fn open(source: &Source) -> anyhow::Result<Lines<BufReader<File>>> {
+    let file = File::open(&source.path).with_context(|| format!("cannot open {}", source.path.display()))?;
+    Ok(Lines::new(BufReader::with_capacity(256 << 10, file)))
+}
+
+/// The files that the paths mean, those of a folder in the order of their names.
+fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+    let mut sources = Vec::new();
+    for path in paths {
+        let meta = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if !meta.is_dir() {
+            sources.push(source(path, meta.len())?);
+            continue;
+        }
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))? {
+            let file = entry.with_context(|| format!("cannot list {}", path.display()))?.path();
+            let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            if file.extension().is_some_and(|ext| ext == "jsonl") && !hidden && file.is_file() {
+                files.push(file);
+            }
+        }
+        if files.is_empty() {
+            bail!("{} has no *.jsonl file; a file is named after its type, like provider.jsonl", path.display());
+        }
+        files.sort();
+        for file in files {
+            let meta = std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            sources.push(source(&file, meta.len())?);
+        }
+    }
+    Ok(sources)
+}
+
+fn source(path: &Path, size_bytes: u64) -> anyhow::Result<Source> {
+    let stem = path.file_stem().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+    let Some(entity_type) = TypeName::parse(stem) else {
+        bail!("{}: {stem:?} is no entity type; a file is named after its type, like provider.jsonl", path.display());
+    };
+    Ok(Source { path: path.to_owned(), entity_type, size_bytes })
+}
+
+/// Refuses types that the gateway lacks. One that does not list its types says so for each row.
+async fn known_types(client: &Client, sources: &[Source]) -> anyhow::Result<()> {
+    let Ok(types) = client.entity_types().await else { return Ok(()) };
+    for source in sources {
+        if !types.contains(&source.entity_type) {
+            let names: Vec<_> = types.iter().map(TypeName::as_str).collect();
+            bail!(
+                "{}: {} has no type {:?}, only {}; a file is named after its type",
+                source.path.display(),
+                client.shown(),
+                source.entity_type.as_str(),
+                names.join(", ")
+            );
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! The real world: the system's clock and randomness, Tokio's timers and tasks.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use contract::env::BoxFuture;
+use contract::{Env, Timestamp};
+
+/// The [`Env`] of the running program.
+#[derive(Debug)]
+pub struct System {
+    start: Instant,
+}
+
+impl System {
+    /// Starts the monotonic clock.
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock comes from")]
+    pub fn new() -> Self {
+        Self { start: Instant::now() }
+    }
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is where clock, timers and tasks come from")]
+impl Env for System {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn random(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            // Ids that can be guessed or repeat would be worse than none.
+            tracing::error!(%error, "the system has no randomness; ending");
+            std::process::abort();
+        }
+        bytes
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn spawn(&self, task: BoxFuture<()>) {
+        tokio::spawn(task);
+    }
+}

@@ -1,0 +1,52 @@
+//! What the gateway is told; the binary reads and checks it.
+
+use std::time::Duration;
+
+/// Settings of one gateway.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Names this instance among others, as in the events' `source`: `/gateway/<instance>`.
+    pub instance: String,
+    /// Where clients reach the API, without a slash at the end; empty makes every URL a path.
+    pub public_url: String,
+    /// Where reads come from.
+    pub views: ViewMode,
+    /// What callers without credentials may do.
+    pub anonymous: Access,
+    /// Commands that may wait for their answer at once; one more is refused.
+    pub in_flight_max: usize,
+    /// Connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
+    /// How long a write waits for its view where the client does not say.
+    pub write_wait: Duration,
+    /// How long a read waits for the answer to its retrieve.
+    pub read_wait: Duration,
+    /// How long a request's header may take to arrive, and again its body.
+    pub receive_timeout: Duration,
+    /// How long requests under way may take when the gateway stops.
+    pub drain_timeout: Duration,
+    /// On demand: bytes of views held in memory.
+    pub cache_bytes: u64,
+    /// On demand: how long a view is held without being seen again; a safety net only.
+    pub cache_ttl: Duration,
+    /// On demand: how long a not-found is remembered.
+    pub not_found_ttl: Duration,
+}
+
+/// Where reads come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ViewMode {
+    /// The complete view in memory, rebuilt from the views topic at start.
+    Materialised,
+    /// A bounded cache, then a retrieve event and its reply.
+    OnDemand,
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Access {
+    /// Read.
+    Read,
+    /// Read and write.
+    Write,
+}

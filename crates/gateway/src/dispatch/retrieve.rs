@@ -1,0 +1,95 @@
+//! Retrieve events for reads: one per key at a time, whoever asks.
+
+use std::sync::Arc;
+
+use ::metrics::counter;
+use contract::{Action, Key, Problem, Registry, ReplyBody, Slug};
+
+use super::{Answer, Dispatch, Labels};
+use crate::metrics::RETRIEVES;
+use crate::views::{Boarding, Flights, Held, Views};
+
+/// What a retrieve led to: the entity, or why there is none.
+pub(crate) type Retrieved = Result<Arc<Held>, Problem>;
+
+/// The retrieves under way.
+pub(crate) struct Retrieves {
+    flights: Flights<Retrieved>,
+    views: Arc<Views>,
+    registry: Registry,
+}
+
+impl Retrieves {
+    pub(crate) fn new(views: Arc<Views>, registry: Registry) -> Self {
+        Self { flights: Flights::new(), views, registry }
+    }
+
+    /// A newer view of the key passed.
+    pub(crate) fn detach(&self, key: &Key) {
+        self.flights.detach(key);
+    }
+
+    /// The entity as the data store has it.
+    pub(crate) async fn get(self: &Arc<Self>, dispatch: &Arc<Dispatch>, key: &Key, labels: Labels) -> Retrieved {
+        let mut result = match self.flights.board(key) {
+            Boarding::Joined(result) => result,
+            Boarding::Leads { number, send, result } => {
+                // A task of its own: when the one who asked hangs up, those who joined still get their answer.
+                let (retrieves, dispatch, key) = (Arc::clone(self), Arc::clone(dispatch), key.clone());
+                let env = Arc::clone(&dispatch.env);
+                env.spawn(Box::pin(async move {
+                    let retrieved = retrieves.fetch(&dispatch, &key, labels).await;
+                    if retrieves.flights.land(&key, number) {
+                        retrieves.remember(&key, &retrieved);
+                    }
+                    send.send_replace(Some(retrieved));
+                }));
+                result
+            }
+        };
+        match result.wait_for(Option::is_some).await.map(|result| result.clone()) {
+            Ok(Some(retrieved)) => retrieved,
+            Ok(None) | Err(_) => Err(Problem::new(Slug::NotReady, "the gateway is shutting down")),
+        }
+    }
+
+    async fn fetch(&self, dispatch: &Dispatch, key: &Key, labels: Labels) -> Retrieved {
+        counter!(RETRIEVES).increment(1);
+        let command = dispatch.command(key.clone(), Action::Retrieve { operation: None }, None, labels);
+        let Answer::Reply(reply) = dispatch.ask(command).await? else { return Err(unexpected(key)) };
+        let (Some(entity_type), Some(id)) = (self.registry.get(key.entity_type.as_str()), &key.id) else {
+            return Err(unexpected(key));
+        };
+        match (reply.body, reply.version) {
+            (ReplyBody::Rejected(problem), _) => Err(problem),
+            (ReplyBody::Retrieved(current), Some(version)) => {
+                // Which schema it was written with is not said; to write it again is harmless.
+                let held = Held::new(entity_type, id.clone(), version, current.view_time, current.object, "");
+                held.map(Arc::new).map_err(|reason| {
+                    tracing::warn!(%key, reason, "a reply cannot be read");
+                    unreadable(key)
+                })
+            }
+            _ => Err(unexpected(key)),
+        }
+    }
+
+    fn remember(&self, key: &Key, retrieved: &Retrieved) {
+        let Views::OnDemand(views) = &*self.views else { return };
+        match retrieved {
+            Ok(held) => views.apply(key, Arc::clone(held)),
+            Err(problem) if problem.slug == Slug::NotFound => views.mark_absent(key),
+            Err(_) => {}
+        }
+    }
+}
+
+/// The latest view of an entity cannot be read.
+pub(crate) fn unreadable(key: &Key) -> Problem {
+    Problem::new(Slug::UnreadableView, format!("the latest view of {key} cannot be read; the operator's log says why"))
+}
+
+fn unexpected(key: &Key) -> Problem {
+    tracing::error!(%key, "a retrieve was answered by another kind of event");
+    Problem::new(Slug::Internal, "the data store gave an answer of another kind")
+}

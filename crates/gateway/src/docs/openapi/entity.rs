@@ -1,0 +1,230 @@
+//! The paths of entity types.
+
+use serde_json::{Map, Value, json};
+
+use super::shared::{accepted, add_problems, header_references, one_example, parameter_references, problem_response};
+use super::{Names, OLD_PATHS, capital, reference};
+
+/// On responses that a cache may keep and must ask about.
+const VARY: (&str, &str) = ("Vary", "Vary");
+
+/// Where operations are said to be: the type's own path, or the plural one of the 1.0.x specification.
+struct Place<'a> {
+    names: &'a Names,
+    segment: &'a str,
+    old: bool,
+}
+
+/// Adds the pair of paths of one type.
+pub(super) fn paths(names: &Names, paths: &mut Map<String, Value>) {
+    let place = Place { names, segment: &names.path, old: false };
+    add(&place, paths);
+}
+
+/// Adds the plural paths of one type, where it has any.
+pub(super) fn plural_paths(names: &Names, plural: Option<&str>, paths: &mut Map<String, Value>) {
+    if let Some(segment) = plural {
+        add(&Place { names, segment, old: true }, paths);
+    }
+}
+
+fn add(place: &Place<'_>, paths: &mut Map<String, Value>) {
+    let mut list = json!({"get": place.list(), "post": place.create()});
+    let mut one = json!({"get": place.get(), "put": place.update()});
+    if !place.old {
+        list["head"] = head(&list["get"], "List");
+        list["options"] = place.options("List", &[], "GET, HEAD, POST, OPTIONS");
+        one["head"] = head(&one["get"], "");
+        one["options"] = place.options("", &["Id"], "GET, HEAD, PUT, OPTIONS");
+    }
+    paths.insert(format!("/{}", place.segment), list);
+    paths.insert(format!("/{}/{{id}}", place.segment), one);
+}
+
+impl Place<'_> {
+    fn list(&self) -> Value {
+        let many = &self.names.many;
+        let description = format!(
+            "All {many}, oldest first, a page at a time. Follow `Link: rel=\"next\"` to the next page; no row comes twice and none \
+            is missed, whatever is written meanwhile. An empty list is `[]`."
+        );
+        let operation = self.operation("list", &["Limit", "Cursor"], &format!("List {many}"), &description);
+        let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), VARY];
+        let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
+        let ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
+        finish(operation, [("200", ok)], &READ_PROBLEMS)
+    }
+
+    fn get(&self) -> Value {
+        let one = &self.names.one;
+        let description = format!("The current view of the {one}, full: every field, `null` where unset.");
+        let parameters = ["Id", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
+        let operation = self.operation("get", &parameters, &format!("Read {}", self.names.a), &description);
+        let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), VARY];
+        let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
+        let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
+        let problems = [&READ_PROBLEMS[..], &["NotFound"]].concat();
+        finish(operation, [("200", ok), ("304", unchanged)], &problems)
+    }
+
+    fn create(&self) -> Value {
+        let a = &self.names.a;
+        let description = format!(
+            "Creates {a} under a new id. Sending the same twice makes two; to choose the id, and be refused where it exists, use \
+            `PUT` with `If-None-Match: *`."
+        );
+        let parameters = ["Prefer", "Timestamps"];
+        let mut operation = self.operation("create", &parameters, &format!("Create {a}"), &description);
+        operation["requestBody"] = self.body("Create");
+        finish(operation, [("201", self.created()), ("202", accepted()), ("422", self.invalid())], &WRITE_PROBLEMS)
+    }
+
+    fn update(&self) -> Value {
+        let one = &self.names.one;
+        let description = format!(
+            "**Fields sent are set, fields not sent keep their value, `null` clears** (RFC 7396, JSON Merge Patch). `PUT` does this here \
+            because clients of the 1.0.x specification rely on it; `PATCH` will be the standard form later. Lists are replaced whole.\n\n\
+            A write that changes nothing makes no new version: `200` with the same `ETag`. With `If-None-Match: *` the {one} is created \
+            at this id (`201`), or nothing happens because it exists (`412`). What `GET` gave can be sent back: `id` must be the \
+            path's, `created` and `updated` are ignored but for `timestamps=keep`, which stores them."
+        );
+        let summary = format!("Update {}, or create it at an id", self.names.a);
+        let parameters = ["Id", "CreateCondition", "Prefer", "Timestamps"];
+        let mut operation = self.operation("update", &parameters, &summary, &description);
+        operation["requestBody"] = self.body("Update");
+        let headers =
+            [("ETag", "ETag"), ("Content-Location", "ContentLocation"), ("Preference-Applied", "PreferenceApplied")];
+        let ok = self.response(&format!("The {one} as it is now."), &headers, self.schema(""), "Updated");
+        let problems = [&WRITE_PROBLEMS[..], &["NotFound", "PreconditionFailed"]].concat();
+        let responses = [("200", ok), ("201", self.created()), ("202", accepted()), ("422", self.invalid())];
+        finish(operation, responses, &problems)
+    }
+
+    fn options(&self, suffix: &str, parameters: &[&str], allow: &str) -> Value {
+        let mut headers = header_references(&[]);
+        headers.insert("Allow".to_owned(), json!({"description": "The methods.", "schema": {"type": "string"}, "example": allow}));
+        let mut operation = self.operation("options", parameters, "Which methods this path offers", "`Allow` lists the methods.");
+        operation["operationId"] = format!("options{}{suffix}", self.names.component).into();
+        finish(operation, [("204", json!({"description": "The methods are in `Allow`.", "headers": headers}))], &[])
+    }
+
+    fn operation(&self, verb: &str, parameters: &[&str], summary: &str, description: &str) -> Value {
+        let name = if self.old { capital(self.segment) } else { self.names.component.clone() };
+        let tag = if self.old { OLD_PATHS } else { &self.names.path };
+        let mut operation = json!({
+            "operationId": format!("{verb}{name}"),
+            "tags": [tag],
+            "summary": summary,
+            "description": description,
+            "parameters": parameter_references(parameters),
+        });
+        if self.old {
+            operation["description"] = format!("Deprecated: use `/{}`.\n\n{description}", self.names.path).into();
+            operation["deprecated"] = true.into();
+        }
+        operation
+    }
+
+    fn created(&self) -> Value {
+        let headers = [
+            ("Location", "Location"),
+            ("Content-Location", "ContentLocation"),
+            ("ETag", "ETag"),
+            ("Preference-Applied", "PreferenceApplied"),
+        ];
+        let mut response = self.response(&format!("The {} was created.", self.names.one), &headers, self.schema(""), "");
+        let name = &self.names.component;
+        let link = |verb: &str| {
+            json!({"operationId": format!("{verb}{name}"), "parameters": {"id": "$response.body#/id"}})
+        };
+        response["links"] = json!({"get": link("get"), "update": link("update")});
+        response
+    }
+
+    fn invalid(&self) -> Value {
+        let component = format!("{}Invalid", self.names.component);
+        let mut examples = Map::new();
+        for name in [component.as_str(), "entity-too-large"] {
+            examples.insert(name.to_owned(), reference("examples", name));
+        }
+        let description = "The body is JSON, but breaks the schema (`errors` has every bad field), or the object would be \
+            larger than 512 KiB.";
+        problem_response(description, examples, self.deprecation())
+    }
+
+    fn body(&self, suffix: &str) -> Value {
+        let component = format!("{}{suffix}", self.names.component);
+        json!({
+            "required": true,
+            "description": "At most 1 MiB.",
+            "content": {"application/json": {"schema": self.schema(suffix), "examples": one_example(&component)}},
+        })
+    }
+
+    fn schema(&self, suffix: &str) -> Value {
+        reference("schemas", &format!("{}{suffix}", self.names.component))
+    }
+
+    fn response(&self, description: &str, headers: &[(&str, &str)], schema: Value, example: &str) -> Value {
+        let example = format!("{}{example}", self.names.component);
+        json!({
+            "description": description,
+            "headers": self.headers(headers),
+            "content": {"application/json": {"schema": schema, "examples": one_example(&example)}},
+        })
+    }
+
+    fn headers(&self, headers: &[(&str, &str)]) -> Map<String, Value> {
+        let mut references = header_references(headers);
+        references.extend(header_references(self.deprecation()));
+        references
+    }
+
+    fn deprecation(&self) -> &'static [(&'static str, &'static str)] {
+        if self.old { &[("Deprecation", "Deprecation"), ("Link", "SuccessorVersion")] } else { &[] }
+    }
+}
+
+fn finish<const N: usize>(mut operation: Value, own: [(&str, Value); N], problems: &[&str]) -> Value {
+    let mut responses: Map<_, _> = own.into_iter().map(|(status, response)| (status.to_owned(), response)).collect();
+    add_problems(&mut responses, problems);
+    operation["responses"] = responses.into();
+    operation
+}
+
+/// The problems of every read.
+const READ_PROBLEMS: [&str; 6] = ["InvalidRequest", "Forbidden", "NotAcceptable", "Internal", "Unavailable", "NoAnswer"];
+
+/// The problems of every write; what the body's schema breaks is said per type.
+const WRITE_PROBLEMS: [&str; 8] = [
+    "BadRequest",
+    "Forbidden",
+    "NotAcceptable",
+    "RequestTimeout",
+    "BodyTooLarge",
+    "UnsupportedMediaType",
+    "WriteFailed",
+    "WriteUnavailable",
+];
+
+/// The same as a GET, without a body.
+fn head(get: &Value, suffix: &str) -> Value {
+    let mut head = get.clone();
+    let name = |of: &Value, key: &str| of[key].as_str().unwrap_or_default().to_owned();
+    let id = name(get, "operationId");
+    let id = id.trim_start_matches("get").trim_start_matches("list");
+    head["operationId"] = format!("head{id}{suffix}").into();
+    head["summary"] = format!("{}: headers only", name(get, "summary")).into();
+    head["description"] = "Answers as `GET` does, without the body.".into();
+    let responses = head["responses"].as_object_mut();
+    for (status, response) in responses.into_iter().flatten() {
+        if status.starts_with('2') {
+            if let Some(response) = response.as_object_mut() {
+                response.shift_remove("content");
+            }
+        } else if response.get("$ref").is_some() {
+            *response = json!({"description": format!("As `GET`'s {status}, without the body."), "headers": header_references(&[])});
+        }
+    }
+    head
+}

@@ -1,0 +1,163 @@
+//! The OpenAPI 3.1 document, generated from the entity types and the routes.
+//!
+//! It says what this gateway answers today and nothing more. What operations share (parameters, headers, problems, examples)
+//! stands once under `components`. A component that belongs to an entity type is named by the type's name with a capital,
+//! which no name of a shared component can be (see [`Names`]).
+
+mod entity;
+mod example;
+mod schema;
+mod shared;
+mod system;
+#[cfg(test)]
+mod tests;
+
+use contract::{EntityType, Registry, Slug};
+use serde_json::{Map, Value, json};
+
+/// The OpenAPI document of a gateway that serves these types. `public_url` is where clients reach it (empty: wherever the
+/// document came from), `version` that of the API.
+pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
+    let url = match public_url.trim_end_matches('/') {
+        "" => "/",
+        url => url,
+    };
+    let mut paths = Map::new();
+    let (mut schemas, mut examples) = (schema::shared(), example::shared());
+    for entity_type in registry.iter() {
+        let names = Names::of(entity_type);
+        entity::paths(&names, &mut paths);
+        schema::entity(entity_type, &names, &mut schemas);
+        example::entity(entity_type, &names, &mut examples);
+    }
+    for entity_type in registry.iter() {
+        entity::plural_paths(&Names::of(entity_type), entity_type.plural(), &mut paths);
+    }
+    system::paths(&mut paths);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Directory of Services",
+            "summary": "Who provides which service, where, when, for whom and at what cost.",
+            "description": description(),
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "version": version,
+        },
+        "servers": [{"url": url, "description": "This gateway"}],
+        "security": [],
+        "tags": tags(registry),
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "parameters": shared::parameters(),
+            "headers": shared::headers(),
+            "responses": shared::responses(),
+            "examples": examples,
+        },
+    })
+}
+
+/// The document as YAML.
+pub fn to_yaml(document: &Value) -> String {
+    // Writing a JSON value as YAML cannot fail: its keys are strings and its numbers finite.
+    serde_norway::to_string(document).unwrap_or_default()
+}
+
+/// How documents call an entity type.
+struct Names {
+    /// The type's name and path segment: `costoption`.
+    path: String,
+    /// In components and operation ids: `Costoption`. Only the first letter is raised, so that two types never meet, nor a type
+    /// and what belongs to another (`CostoptionUpdate`).
+    component: String,
+    /// In a sentence: `cost option`.
+    one: String,
+    /// In a sentence, with its article: `a cost option`.
+    a: String,
+    /// In a sentence: `cost options`.
+    many: String,
+}
+
+impl Names {
+    fn of(entity_type: &EntityType) -> Self {
+        let path = entity_type.name().to_string();
+        let mut component = capital(&path);
+        if schema::SHARED.contains(&component.as_str()) {
+            component.push('_');
+        }
+        let one = entity_type.title().to_lowercase();
+        let article = if one.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+        let many = match one.strip_suffix('y') {
+            Some(stem) if !stem.ends_with(['a', 'e', 'o', 'u']) => format!("{stem}ies"),
+            _ if one.ends_with('s') => one.clone(),
+            _ => format!("{one}s"),
+        };
+        Self { path, component, a: format!("{article} {one}"), one, many }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
+}
+
+/// A reference to a component.
+fn reference(kind: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{kind}/{name}")})
+}
+
+/// The tag of the paths of the published 1.0.x specification.
+const OLD_PATHS: &str = "1.0.x paths";
+
+/// The tag of everything that is no entity.
+const SYSTEM: &str = "system";
+
+fn tags(registry: &Registry) -> Value {
+    let mut tags: Vec<_> =
+        registry.iter().map(|t| json!({"name": t.name().as_str(), "description": t.description()})).collect();
+    tags.push(json!({"name": SYSTEM, "description": "The gateway itself: what it serves, how it is, what became of a write."}));
+    if registry.iter().any(|t| t.plural().is_some()) {
+        tags.push(json!({
+            "name": OLD_PATHS,
+            "description": "The plural paths of the published 1.0.x specification. They are answered in place, in all \
+                their methods, by the paths named in the singular; use those.",
+        }));
+    }
+    Value::Array(tags)
+}
+
+fn description() -> String {
+    let mut text = DESCRIPTION.to_owned();
+    let (mut status, mut separator) = (0, "");
+    for slug in Slug::ALL {
+        if slug.status() == status {
+            text.push_str(", ");
+        } else {
+            status = slug.status();
+            text.push_str(&format!("{separator}{status} "));
+            separator = " · ";
+        }
+        text.push_str(&format!("[{slug}](problem/{slug})", slug = slug.as_str()));
+    }
+    text
+}
+
+const DESCRIPTION: &str = "\
+The gateway of a Directory of Services. Every entity type has a pair of paths: `/T` to list and create, `/T/{id}` to read and \
+update. Data is JSON in UTF-8; a response always holds the full object, every field in the same order, `null` where unset.\n\
+\n\
+- **Reading** is answered from the current view that the gateway keeps. Send the `ETag` back in `If-None-Match` to get `304` \
+while nothing has changed, or `Cache-Control: no-cache` to have the data store asked.\n\
+- **Writing** is a command to the data store over an event stream; the answer is what the data store made of it. A write waits up \
+to 5 seconds for that (`Prefer: wait=N`), or not at all (`Prefer: respond-async`). `202` means: the command is stored and will be \
+carried out; ask the operation at `Location` what became of it.\n\
+- **`PUT` merges**: fields sent are set, fields not sent keep their value, `null` clears.\n\
+- **Times** are RFC 3339 in UTC with `Z`, to the millisecond. **Ids** are opaque: 1 to 64 of `A-Z a-z 0-9 . _ -`.\n\
+- **Lists** are read a page at a time: follow `Link: rel=\"next\"` until there is none.\n\
+- **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\
+- **Problems** are `application/problem+json` (RFC 9457). `type` is one of this closed list, `errors` names every bad field at once, and on \
+writes `retry` says whether to send it again: `safe` (nothing was produced), `unknown` (it may have happened: look first), `no` (it \
+would be refused again). `code` and `message` repeat `status` and `detail` for clients of the 1.0.x specification. A method \
+that a path does not offer is answered `405` with `Allow`.\n\
+\n\
+Problems by status, each with a page that says what to do: ";

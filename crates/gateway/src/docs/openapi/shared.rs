@@ -1,0 +1,184 @@
+//! Parameters, headers and responses that many operations share.
+
+use contract::Slug;
+use contract::id::EntityId;
+use serde_json::{Map, Value, json};
+
+use super::example::{ETAG, ID, OPERATION};
+use super::reference;
+
+/// Parameters. Optional ones have no example: interactive references would send it along unasked.
+pub(super) fn parameters() -> Value {
+    let header = |name: &str, schema: Value, description: &str| {
+        json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema})
+    };
+    let query = |name: &str, schema: Value, description: &str| {
+        json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
+    };
+    let text = || json!({"type": "string"});
+    let slugs: Vec<_> = Slug::ALL.iter().map(|slug| slug.as_str()).collect();
+    json!({
+        "Id": {
+            "name": "id", "in": "path", "required": true, "example": ID,
+            "description": "The entity's id. One outside the grammar is answered `404`, as there can be no such entity.",
+            "schema": {"type": "string", "pattern": EntityId::PATTERN},
+        },
+        "Operation": {
+            "name": "id", "in": "path", "required": true, "example": OPERATION,
+            "description": "The operation's id, from the `Location` of a `202`.",
+            "schema": text(),
+        },
+        "Slug": {
+            "name": "slug", "in": "path", "required": true, "example": "not-found",
+            "description": "The last segment of a problem's `type`.",
+            "schema": {"type": "string", "enum": slugs},
+        },
+        "Limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+            "The most rows of a page. It may hold fewer; only a missing `rel=\"next\"` ends the list."),
+        "Cursor": query("cursor", text(), "Where the page begins: opaque, from the `Link` of the page before."),
+        "Timestamps": query("timestamps", json!({"type": "string", "enum": ["keep"]}),
+            "`keep` stores `created` and `updated` as sent, for imports and restores; else they are ignored."),
+        "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
+            of the write; `respond-async` does not wait and gives `202`. `Preference-Applied` says what was heeded."),
+        "CreateCondition": header("If-None-Match", json!({"type": "string", "enum": ["*"]}),
+            "`*` creates the entity at this id, and changes nothing where it exists (`412`)."),
+        "IfNoneMatch": header("If-None-Match", text(), "RFC 9110. ETags you have, in double quotes, separated by commas, or `*`: \
+            `304` while one of them is current."),
+        "IfModifiedSince": header("If-Modified-Since", text(), "RFC 9110. An HTTP date: `304` if nothing changed since. It counts \
+            only without `If-None-Match`."),
+        "CacheControl": header("Cache-Control", json!({"type": "string"}), "`no-cache` has the data store asked, whatever the \
+            gateway holds. Slower, and never needed to read your own write."),
+        "RequestId": header("X-Request-ID", text(), "Your label of this request; it may repeat. Without one the gateway \
+            makes one."),
+    })
+}
+
+/// Response headers.
+pub(super) fn headers() -> Value {
+    let header = |description: &str, example: &str| {
+        json!({"description": description, "schema": {"type": "string"}, "example": example})
+    };
+    let seconds = json!({"type": "integer", "minimum": 0});
+    json!({
+        "ETag": header("The version's strong validator, opaque.", ETAG),
+        "LastModified": header("When the version was made (RFC 9110). Sent once that second is over.", "Tue, 24 Nov 2026 09:30:00 GMT"),
+        "Location": header("The entity's path.", &format!("/provider/{ID}")),
+        "OperationLocation": header("Where to ask what became of the write.", &format!("/operation/{OPERATION}")),
+        "ContentLocation": header("The path of the entity that the body shows.", &format!("/provider/{ID}")),
+        "Link": header("`rel=\"next\"` is the next page (RFC 8288); not there on the last one.",
+            "</provider?limit=50&cursor=MDE5YWIz>; rel=\"next\""),
+        "SuccessorVersion": header("`rel=\"successor-version\"` is the path to use instead; on lists also `rel=\"next\"`.",
+            "</provider>; rel=\"successor-version\""),
+        "Deprecation": header("Since when this path is deprecated (RFC 9745).", "@1763942400"),
+        "TotalCount": {"description": "How many entities of the type there are.", "schema": seconds, "example": 2857},
+        "CacheControl": header("RFC 9111. `no-cache` on reads: keep it, and ask whether it is current; else `no-store`.", "no-cache"),
+        "Vary": header("Request headers that the response depends on.", "Accept, Authorization"),
+        "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
+        "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
+        "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
+        "Allow": header("The methods that the path offers.", "GET, HEAD, PUT, OPTIONS"),
+    })
+}
+
+/// References to an operation's parameters, the one that every operation takes behind them.
+pub(super) fn parameter_references(parameters: &[&str]) -> Value {
+    parameters.iter().chain(&["RequestId"]).map(|name| reference("parameters", name)).collect()
+}
+
+/// References to headers, each by its name on the wire and its component.
+pub(super) fn header_references(headers: &[(&str, &str)]) -> Map<String, Value> {
+    let common = [("Cache-Control", "CacheControl"), ("X-Request-ID", "RequestId")];
+    headers.iter().chain(&common).map(|(name, component)| ((*name).to_owned(), reference("headers", component))).collect()
+}
+
+/// The component that answers a status; the same for all operations, but for those that read and those that write.
+const RESPONSES: &[(&str, &[Slug])] = &[
+    ("InvalidRequest", &[Slug::InvalidRequest]),
+    ("BadRequest", &[Slug::InvalidJson, Slug::InvalidRequest]),
+    ("Forbidden", &[Slug::Forbidden]),
+    ("NotFound", &[Slug::NotFound]),
+    ("MethodNotAllowed", &[Slug::MethodNotAllowed]),
+    ("NotAcceptable", &[Slug::NotAcceptable]),
+    ("RequestTimeout", &[Slug::RequestTimeout]),
+    ("PreconditionFailed", &[Slug::PreconditionFailed]),
+    ("BodyTooLarge", &[Slug::BodyTooLarge]),
+    ("UriTooLong", &[Slug::UriTooLong]),
+    ("UnsupportedMediaType", &[Slug::UnsupportedMediaType]),
+    ("HeadersTooLarge", &[Slug::HeadersTooLarge]),
+    ("Internal", &[Slug::Internal]),
+    ("WriteFailed", &[Slug::CommandFailed, Slug::Internal]),
+    ("Unavailable", &[Slug::NotReady, Slug::Overloaded, Slug::UnreadableView, Slug::StreamUnreachable]),
+    (
+        "WriteUnavailable",
+        &[Slug::Overloaded, Slug::StreamUnreachable, Slug::StorageFull, Slug::NotReady, Slug::OutcomeUnknown],
+    ),
+    ("NoAnswer", &[Slug::NoAnswer]),
+];
+
+/// The problems' responses.
+pub(super) fn responses() -> Map<String, Value> {
+    let response = |(name, slugs): &(&str, &[Slug])| ((*name).to_owned(), response(slugs));
+    RESPONSES.iter().map(response).collect()
+}
+
+fn response(slugs: &[Slug]) -> Value {
+    let told: Vec<_> = slugs.iter().map(|slug| format!("**{}.** {}", slug.title(), slug.explanation().trim())).collect();
+    let examples = slugs.iter().map(|slug| (slug.as_str(), reference("examples", slug.as_str())));
+    let examples: Map<_, _> = examples.map(|(name, example)| (name.to_owned(), example)).collect();
+    problem_response(&told.join("\n\n"), examples, extra_headers(slugs))
+}
+
+/// A response that is a problem.
+pub(super) fn problem_response(description: &str, examples: Map<String, Value>, headers: &[(&str, &str)]) -> Value {
+    json!({
+        "description": description,
+        "headers": header_references(headers),
+        "content": {"application/problem+json": {"schema": reference("schemas", "Problem"), "examples": examples}},
+    })
+}
+
+fn extra_headers(slugs: &[Slug]) -> &'static [(&'static str, &'static str)] {
+    let has = |slug| slugs.contains(&slug);
+    if has(Slug::OutcomeUnknown) {
+        &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation")]
+    } else if has(Slug::Overloaded) {
+        &[("Retry-After", "RetryAfter")]
+    } else if has(Slug::MethodNotAllowed) {
+        &[("Allow", "Allow")]
+    } else {
+        &[]
+    }
+}
+
+/// Adds the problems of these components to an operation's responses, and those that any request may meet.
+pub(super) fn add_problems(responses: &mut Map<String, Value>, components: &[&str]) {
+    let any = ["UriTooLong", "HeadersTooLarge"];
+    for name in components.iter().chain(&any) {
+        let slugs = RESPONSES.iter().find(|(known, _)| known == name).map_or(&[][..], |(_, slugs)| slugs);
+        if let Some(slug) = slugs.first() {
+            responses.insert(slug.status().to_string(), reference("responses", name));
+        }
+    }
+    responses.sort_keys();
+}
+
+/// The `202` of a write.
+pub(super) fn accepted() -> Value {
+    let headers = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), ("Preference-Applied", "PreferenceApplied")];
+    json!({
+        "description": "The command is stored and will be carried out; what became of it is not known yet, because the client asked \
+            not to wait or the data store did not answer in time. Ask the operation at `Location`.",
+        "headers": header_references(&headers),
+        "content": {"application/json": {
+            "schema": reference("schemas", "Operation"),
+            "examples": {"pending": reference("examples", "pending")},
+        }},
+    })
+}
+
+/// The example of a component as a map of one.
+pub(super) fn one_example(component: &str) -> Value {
+    let mut examples = Map::new();
+    examples.insert(component.to_owned(), reference("examples", component));
+    Value::Object(examples)
+}

@@ -1,0 +1,76 @@
+//! One gateway: its parts, put together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use contract::{Env, Registry};
+use stream::Stream;
+
+use crate::config::Config;
+use crate::dispatch::{Answers, Dispatch, Retrieves};
+use crate::docs::Documents;
+use crate::metrics::HttpMetrics;
+use crate::ready::Ready;
+use crate::views::{Follow, Views};
+
+/// What every request is answered from.
+pub struct Gateway {
+    pub(crate) config: Config,
+    pub(crate) registry: Registry,
+    pub(crate) env: Arc<dyn Env>,
+    pub(crate) views: Arc<Views>,
+    pub(crate) dispatch: Arc<Dispatch>,
+    pub(crate) retrieves: Arc<Retrieves>,
+    pub(crate) ready: Arc<Ready>,
+    pub(crate) documents: Documents,
+    pub(crate) metrics: HttpMetrics,
+    request_prefix: u32,
+    requests: AtomicU64,
+}
+
+impl Gateway {
+    /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
+    pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
+        let views = Arc::new(Views::new(&config, &registry));
+        let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
+        let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
+        let ready = Arc::new(Ready::new(stream.partitions()));
+        let dispatch = Arc::new(Dispatch {
+            stream: Arc::clone(&stream),
+            registry: registry.clone(),
+            answers: Arc::clone(&answers),
+            env: Arc::clone(&env),
+            source: format!("/gateway/{}", config.instance),
+            write_wait: config.write_wait,
+            read_wait: config.read_wait,
+        });
+        let follow = Follow {
+            stream,
+            registry: registry.clone(),
+            mode: config.views,
+            views: Arc::clone(&views),
+            answers,
+            retrieves: Arc::clone(&retrieves),
+            ready: Arc::clone(&ready),
+            env: Arc::clone(&env),
+        };
+        Arc::new(follow).start();
+        let documents = Documents::new(&registry, &config.public_url);
+        let [a, b, c, d, ..] = env.random();
+        let request_prefix = u32::from_be_bytes([a, b, c, d]);
+        let metrics = HttpMetrics::new();
+        let requests = AtomicU64::new(0);
+        Arc::new(Self { config, registry, env, views, dispatch, retrieves, ready, documents, metrics, request_prefix, requests })
+    }
+
+    /// Whether requests about entities are answered.
+    pub fn is_ready(&self) -> bool {
+        self.ready.is_open()
+    }
+
+    /// A label for a request that came without one: unique in this process, and most likely among all.
+    pub(crate) fn request_id(&self) -> String {
+        let number = self.requests.fetch_add(1, Ordering::Relaxed);
+        format!("{:08x}-{number:x}", self.request_prefix)
+    }
+}

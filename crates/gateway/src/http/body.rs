@@ -1,0 +1,100 @@
+//! Reading a request's body: bounded in bytes and in time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use contract::{Env, Slug};
+use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::request::Parts;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use super::response::Failure;
+
+/// The largest body.
+pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// What of a body that is too large is still read, so that the client gets to read the answer.
+const DRAIN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Reads a JSON body whole.
+pub(crate) async fn read(parts: &Parts, body: Incoming, env: &dyn Env, timeout: Duration) -> Result<Bytes, Failure> {
+    check_media_type(parts)?;
+    let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let waits_for_continue = parts.headers.contains_key(EXPECT);
+    if announced.is_some_and(|length| length > BODY_BYTES_MAX) && waits_for_continue {
+        return Err(too_large());
+    }
+    let read = collect(body);
+    tokio::select! {
+        biased;
+        bytes = read => bytes,
+        () = env.sleep(timeout) => {
+            let detail = format!("the body did not arrive within {} s", timeout.as_secs());
+            Err(Failure::new(Slug::RequestTimeout, detail).with(CONNECTION, "close"))
+        }
+    }
+}
+
+async fn collect(mut body: Incoming) -> Result<Bytes, Failure> {
+    let expected = usize::try_from(body.size_hint().lower()).unwrap_or(0).min(BODY_BYTES_MAX);
+    let mut first: Option<Bytes> = None;
+    let mut buffer = BytesMut::new();
+    let mut length = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure::new(Slug::InvalidRequest, "the body ended before its announced length"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length += data.len();
+        if length > DRAIN_BYTES_MAX {
+            break;
+        }
+        if length > BODY_BYTES_MAX {
+            continue;
+        }
+        // Most bodies are one frame, which needs no copy.
+        match first.take() {
+            None if buffer.is_empty() => first = Some(data),
+            None => buffer.extend_from_slice(&data),
+            Some(before) => {
+                buffer.reserve(expected.max(before.len() + data.len()));
+                buffer.extend_from_slice(&before);
+                buffer.extend_from_slice(&data);
+            }
+        }
+    }
+    if length > BODY_BYTES_MAX {
+        return Err(too_large());
+    }
+    Ok(first.unwrap_or_else(|| buffer.freeze()))
+}
+
+fn too_large() -> Failure {
+    let detail = format!("the body is larger than the {BODY_BYTES_MAX} bytes allowed");
+    Failure::new(Slug::BodyTooLarge, detail).with(CONNECTION, "close")
+}
+
+/// `application/json` in UTF-8, and not encoded.
+fn check_media_type(parts: &Parts) -> Result<(), Failure> {
+    let unsupported = |detail: &'static str| Failure::new(Slug::UnsupportedMediaType, detail);
+    if let Some(encoding) = parts.headers.get(CONTENT_ENCODING)
+        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        return Err(unsupported("an encoded body is not read; send it without Content-Encoding").with(ACCEPT_ENCODING, "identity"));
+    }
+    let Some(content_type) = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return Err(unsupported("send the body with Content-Type: application/json"));
+    };
+    let mut pieces = content_type.split(';').map(str::trim);
+    if !pieces.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
+        return Err(unsupported("send the body as application/json"));
+    }
+    let charset = pieces.find_map(|piece| {
+        let (name, value) = piece.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    match charset {
+        None => Ok(()),
+        Some(charset) if charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii") => Ok(()),
+        Some(_) => Err(unsupported("send the JSON in UTF-8")),
+    }
+}

@@ -1,0 +1,75 @@
+//! `GET /T/{id}`.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use contract::{Key, Slug};
+use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+
+use super::super::conditions::not_modified;
+use super::super::middleware::Call;
+use super::super::request::{check_accept, query, wants_no_cache};
+use super::super::response::{self, Answered, Failure};
+use super::super::router::Resource;
+use super::{entity_id, labels};
+use crate::dispatch::unreadable;
+use crate::views::{Held, Look};
+
+/// The current view; with `Cache-Control: no-cache` as the data store has it.
+pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Result<Answered, Failure> {
+    let id = entity_id(id)?;
+    check_accept(&call.parts.headers, "application/json")?;
+    query(call.parts.uri.query(), &[])?;
+    let key = Key::new(resource.entity_type.name().clone(), id);
+    let held = if wants_no_cache(&call.parts.headers) { retrieve(call, &key).await? } else { look(call, &key).await? };
+    Ok(answer(call, &held))
+}
+
+async fn look(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
+    match call.gateway.views.look(key) {
+        Look::Found(held) => Ok(held),
+        Look::Absent => Err(Failure::new(Slug::NotFound, format!("there is no entity {key}"))),
+        Look::Unreadable => Err(unreadable(key).into()),
+        Look::Unknown => retrieve(call, key).await,
+    }
+}
+
+async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
+    let gateway = call.gateway;
+    gateway.retrieves.get(&gateway.dispatch, key, labels(call)).await.map_err(|mut problem| {
+        // A read may always be sent again.
+        problem.retry = None;
+        problem.into()
+    })
+}
+
+fn answer(call: &Call<'_>, held: &Held) -> Answered {
+    let etag = held.etag();
+    let mut response = if not_modified(&call.parts.headers, held, &etag) {
+        let mut response: Answered = Response::new(Full::default());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().insert(http::header::CACHE_CONTROL, response::NO_CACHE);
+        response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("Accept, Authorization"));
+        response
+    } else {
+        response::read(held.object.clone())
+    };
+    response::set(&mut response, ETAG, &etag);
+    if let Some(date) = last_modified(call, held) {
+        response::set(&mut response, LAST_MODIFIED, &date);
+    }
+    response
+}
+
+/// The time of the version's event, once that second is over: within it the entity may change again unnoticed
+/// [RFC 9110 8.8.2.2].
+fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
+    let seconds = held.time.as_seconds();
+    if call.gateway.env.now().as_seconds() <= seconds {
+        return None;
+    }
+    let seconds = u64::try_from(seconds).ok()?;
+    Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+}

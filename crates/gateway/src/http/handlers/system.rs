@@ -1,0 +1,112 @@
+//! What is not about entities: the index, versions, health, documents.
+
+use bytes::Bytes;
+use contract::Slug;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::{Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+use super::super::middleware::Call;
+use super::super::request::{check_accept, query};
+use super::super::response::{self, Answered, Failure, NO_CACHE};
+use crate::docs::{API_VERSION, CSP, PROBLEM_CSP, VERSIONS, asset};
+
+const YAML: &str = "application/yaml";
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
+/// `GET /`: the resources.
+pub(crate) fn root(call: &Call<'_>) -> Result<Answered, Failure> {
+    plain(call, "application/json")?;
+    let public_url = &call.gateway.config.public_url;
+    let resources = call.gateway.registry.iter().map(|entity_type| {
+        let path = format!("/{}", entity_type.name());
+        json!({
+            "apiPath": path,
+            "description": entity_type.description(),
+            "apiVersionNumber": API_VERSION,
+            "apiUrl": format!("{public_url}{path}"),
+            "apiDocumentationUrl": format!("{public_url}/docs#/{}", entity_type.name()),
+        })
+    });
+    Ok(response::read(response::json(&resources.collect::<Vec<_>>())))
+}
+
+/// `GET /versions`: the versions of the API.
+pub(crate) fn versions(call: &Call<'_>) -> Result<Answered, Failure> {
+    plain(call, "application/json")?;
+    Ok(response::read(response::json(&VERSIONS)))
+}
+
+/// `GET /health/alive`: the process answers.
+pub(crate) fn alive() -> Answered {
+    response::unstored(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
+}
+
+/// `GET /health/ready`: requests about entities are answered; else why not.
+pub(crate) fn ready(call: &Call<'_>) -> Answered {
+    let errors = call.gateway.ready.errors();
+    if errors.is_empty() {
+        return alive();
+    }
+    let mut response = response::unstored(StatusCode::SERVICE_UNAVAILABLE, response::json(&json!({ "errors": errors })));
+    response::set(&mut response, http::header::RETRY_AFTER, "1");
+    response
+}
+
+/// `GET /openapi.json`.
+pub(crate) fn openapi_json(call: &Call<'_>) -> Result<Answered, Failure> {
+    plain(call, "application/json")?;
+    Ok(response::read(call.gateway.documents.openapi_json.clone()))
+}
+
+/// `GET /openapi.yaml`.
+pub(crate) fn openapi_yaml(call: &Call<'_>) -> Result<Answered, Failure> {
+    plain(call, YAML)?;
+    let mut response = response::read(call.gateway.documents.openapi_yaml.clone());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(YAML));
+    Ok(response)
+}
+
+/// `GET /docs` and its assets: the interactive reference.
+pub(crate) fn docs(call: &Call<'_>, path: &str) -> Result<Answered, Failure> {
+    let Some(asset) = asset(path) else {
+        return Err(Failure::new(Slug::NotFound, "the API reference has no such file; it begins at /docs"));
+    };
+    let known = call.parts.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == asset.etag.as_bytes());
+    let mut response = Response::new(Full::new(if known { Bytes::new() } else { asset.bytes }));
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+    } else {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    }
+    page(&mut response, CSP);
+    response::set(&mut response, ETAG, &asset.etag);
+    Ok(response)
+}
+
+/// `GET /problem/{slug}`: what a problem's `type` means.
+pub(crate) fn problem_page(call: &Call<'_>, slug: &str) -> Result<Answered, Failure> {
+    plain(call, "text/html")?;
+    let Some(html) = crate::docs::problem_page(slug) else {
+        return Err(Failure::new(Slug::NotFound, "there is no problem of this name"));
+    };
+    let mut response = Response::new(Full::new(html.into()));
+    response.headers_mut().insert(CONTENT_TYPE, HTML);
+    page(&mut response, PROBLEM_CSP);
+    Ok(response)
+}
+
+fn plain(call: &Call<'_>, offered: &'static str) -> Result<(), Failure> {
+    check_accept(&call.parts.headers, offered)?;
+    query(call.parts.uri.query(), &[]).map(|_| ())
+}
+
+fn page(response: &mut Answered, policy: &'static str) {
+    const NOSNIFF: (HeaderName, HeaderValue) =
+        (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(NOSNIFF.0, NOSNIFF.1);
+}

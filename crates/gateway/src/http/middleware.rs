@@ -1,0 +1,154 @@
+//! What every request passes, in this order: label, limits, route, method, access, readiness, handler, label, count, log.
+//!
+//! One function and not a stack of layers: measured, four layers cost half the throughput of a read.
+
+use std::sync::Arc;
+
+use contract::Slug;
+use http::header::{ALLOW, HeaderName, HeaderValue, LINK};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tracing::{debug, warn};
+
+use super::handlers;
+use super::request::sane_token;
+use super::response::{self, Answered, Context, Failure, NO_STORE};
+use super::router::{Route, route};
+use crate::config::Access;
+use crate::gateway::Gateway;
+use crate::metrics::RouteLabel;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
+
+/// When the plural paths became deprecated: 2026-11-24T00:00:00Z, as RFC 9745 writes it.
+const DEPRECATED_SINCE: HeaderValue = HeaderValue::from_static("@1795478400");
+
+/// The longest path and query.
+const URI_BYTES_MAX: usize = 8 * 1024;
+
+/// Header fields of one request, and their bytes.
+const HEADER_FIELDS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+/// One request as handlers see it.
+pub(crate) struct Call<'a> {
+    pub(crate) gateway: &'a Arc<Gateway>,
+    pub(crate) parts: Parts,
+    pub(crate) request_id: &'a str,
+}
+
+/// Answers one request.
+pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Answered {
+    let started = gateway.env.monotonic();
+    let (parts, body) = request.into_parts();
+    let label = parts.headers.get(X_REQUEST_ID).filter(|value| sane_token(value).is_some()).cloned();
+    let label = label.or_else(|| HeaderValue::from_str(&gateway.request_id()).ok());
+    let label = label.unwrap_or(HeaderValue::from_static("unlabelled"));
+    let request_id = label.to_str().unwrap_or_default();
+
+    let uri = parts.uri.clone();
+    let write = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let route = route(uri.path(), &gateway.registry);
+    let route_label = route.as_ref().map_or(RouteLabel::Unknown, Route::label);
+    let deprecated = match &route {
+        Some(Route::Collection(resource) | Route::Entity(resource, _)) if resource.deprecated => Some(resource.entity_type.name()),
+        _ => None,
+    };
+    let answered = answer(Call { gateway, parts, request_id }, route.as_ref(), body).await;
+    let mut response = answered.unwrap_or_else(|failure| {
+        let failure = if write { failure.nothing_produced() } else { failure };
+        let context = Context { public_url: &gateway.config.public_url, path: uri.path(), request_id, read: !write };
+        response::problem(failure, context)
+    });
+
+    if let Some(name) = deprecated {
+        response.headers_mut().insert(DEPRECATION, DEPRECATED_SINCE);
+        let successor = uri.path().split('/').nth(2).map_or_else(String::new, |id| format!("/{id}"));
+        let link = format!("<{}/{name}{successor}>; rel=\"successor-version\"", gateway.config.public_url);
+        response::set(&mut response, LINK, &link);
+    }
+    let seconds = gateway.env.monotonic().saturating_sub(started).as_secs_f64();
+    let status = response.status().as_u16();
+    gateway.metrics.record(route_label, write, status, seconds);
+    if status >= 500 {
+        warn!(status, path = uri.path(), request_id, seconds, "request failed");
+    } else {
+        debug!(status, path = uri.path(), request_id, seconds, "request");
+    }
+    response.headers_mut().insert(X_REQUEST_ID, label);
+    response
+}
+
+async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Result<Answered, Failure> {
+    check_limits(&call.parts)?;
+    let Some(route) = route else {
+        return Err(Failure::new(Slug::NotFound, "there is nothing at this path; GET / lists the resources"));
+    };
+    let method = call.parts.method.clone();
+    if method == Method::OPTIONS {
+        return Ok(options(route));
+    }
+    if !route.offers(&method) {
+        let detail = format!("{method} is not offered here; offered are {}", route.allow());
+        return Err(Failure::new(Slug::MethodNotAllowed, detail).with(ALLOW, route.allow()));
+    }
+    if route.needs_views() {
+        check_access(&call, &method)?;
+        if !call.gateway.ready.is_open() {
+            return Err(Failure::new(Slug::NotReady, "the gateway is reading its views; /health/ready says how far it is"));
+        }
+    }
+    match (route, method) {
+        (Route::Entity(resource, id), Method::PUT) => handlers::put(&call, *resource, id, body).await,
+        (Route::Entity(resource, id), _) => handlers::get(&call, *resource, id).await,
+        (Route::Collection(resource), Method::POST) => handlers::post(&call, *resource, body).await,
+        (Route::Collection(resource), _) => handlers::list(&call, *resource).await,
+        (Route::Operation(id), _) => handlers::operation(&call, id).await,
+        (Route::Root, _) => handlers::root(&call),
+        (Route::Versions, _) => handlers::versions(&call),
+        (Route::Alive, _) => Ok(handlers::alive()),
+        (Route::Ready, _) => Ok(handlers::ready(&call)),
+        (Route::OpenApiJson, _) => handlers::openapi_json(&call),
+        (Route::OpenApiYaml, _) => handlers::openapi_yaml(&call),
+        (Route::Docs(path), _) => handlers::docs(&call, path),
+        (Route::Problem(slug), _) => handlers::problem_page(&call, slug),
+    }
+}
+
+fn options(route: &Route<'_>) -> Answered {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+    response.headers_mut().insert(http::header::CACHE_CONTROL, NO_STORE);
+    response
+}
+
+fn check_limits(parts: &Parts) -> Result<(), Failure> {
+    let uri_bytes = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
+    if uri_bytes > URI_BYTES_MAX {
+        return Err(Failure::new(Slug::UriTooLong, format!("the URI has {uri_bytes} bytes; {URI_BYTES_MAX} are allowed")));
+    }
+    let fields = parts.headers.len();
+    if fields > HEADER_FIELDS_MAX {
+        let detail = format!("the request has {fields} header fields; {HEADER_FIELDS_MAX} are allowed");
+        return Err(Failure::new(Slug::HeadersTooLarge, detail));
+    }
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HEADER_BYTES_MAX {
+        let detail = format!("the header fields have {bytes} bytes; {HEADER_BYTES_MAX} are allowed");
+        return Err(Failure::new(Slug::HeadersTooLarge, detail));
+    }
+    Ok(())
+}
+
+fn check_access(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
+    let needed = if matches!(*method, Method::GET | Method::HEAD) { Access::Read } else { Access::Write };
+    if call.gateway.config.anonymous >= needed {
+        return Ok(());
+    }
+    let detail = "anonymous callers may only read here; the operator can allow more with --anonymous write";
+    Err(Failure::new(Slug::Forbidden, detail))
+}

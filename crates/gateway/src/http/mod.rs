@@ -1,0 +1,13 @@
+//! HTTP in and out.
+
+mod body;
+mod conditions;
+pub(crate) mod cursor;
+mod handlers;
+mod middleware;
+mod request;
+mod response;
+mod router;
+mod server;
+
+pub use server::serve;

@@ -1,0 +1,217 @@
+//! Reading what a request says in its query and headers.
+
+use std::time::Duration;
+
+use contract::{FieldError, Problem, Slug};
+use http::header::{ACCEPT, CACHE_CONTROL};
+use http::{HeaderMap, HeaderName};
+use percent_encoding::percent_decode_str;
+
+use super::response::Failure;
+
+/// The longest that a client may let a write wait.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Name-value pairs of a query, in order, decoded. A name that is not among `known` is an error that lists those.
+pub(crate) fn query(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, String)>, Failure> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    let mut errors = Vec::new();
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (Some(name), Some(value)) = (decode(name), decode(value)) else {
+            errors.push(FieldError::parameter(&cut(name), "is not percent-encoded UTF-8"));
+            continue;
+        };
+        if !known.contains(&name.as_str()) {
+            let detail = match known {
+                [] => "is not known; this path takes no parameters".to_owned(),
+                known => format!("is not known; known here: {}", known.join(", ")),
+            };
+            errors.push(FieldError::parameter(&cut(&name), detail));
+        } else if pairs.iter().any(|(before, _)| *before == name) {
+            errors.push(FieldError::parameter(&name, "is given twice"));
+        } else {
+            pairs.push((name, value));
+        }
+    }
+    errors.truncate(100);
+    if errors.is_empty() { Ok(pairs) } else { Err(Problem::with_errors(Slug::InvalidRequest, errors).into()) }
+}
+
+fn cut(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+fn decode(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+/// A malformed header.
+pub(crate) fn header_error(name: &HeaderName, detail: impl Into<String>) -> Failure {
+    Problem::with_errors(Slug::InvalidRequest, vec![FieldError::header(name.as_str(), detail)]).into()
+}
+
+/// Whether the client wants an answer that was checked with the data store [RFC 9111 5.2.1.4].
+pub(crate) fn wants_no_cache(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|directive| directive.trim().eq_ignore_ascii_case("no-cache"))
+}
+
+/// Checks that `Accept` allows a media type [RFC 9110 12.5.1].
+pub(crate) fn check_accept(headers: &HeaderMap, offered: &'static str) -> Result<(), Failure> {
+    if accepts(headers, offered) {
+        return Ok(());
+    }
+    Err(Failure::new(Slug::NotAcceptable, format!("{offered} is what this path offers; accept it or leave Accept out")))
+}
+
+fn accepts(headers: &HeaderMap, offered: &str) -> bool {
+    let mut best = None;
+    for value in headers.get_all(ACCEPT) {
+        let Ok(value) = value.to_str() else { continue };
+        if value == "*/*" || value == offered {
+            return true;
+        }
+        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+            let mut parts = range.split(';').map(str::trim);
+            let specificity = specificity(parts.next().unwrap_or_default(), offered);
+            let quality = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
+            let quality = quality.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
+            // The most specific range that fits decides, whatever its quality.
+            if let Some(specificity) = specificity
+                && best.is_none_or(|(most, _)| specificity >= most)
+            {
+                best = Some((specificity, quality));
+            }
+        }
+    }
+    match best {
+        Some((_, quality)) => quality > 0.0,
+        // Nothing fits; without any `Accept`, everything does.
+        None => !headers.contains_key(ACCEPT),
+    }
+}
+
+fn specificity(range: &str, offered: &str) -> Option<u8> {
+    let main_type = offered.split('/').next().unwrap_or_default();
+    if range.eq_ignore_ascii_case(offered) {
+        Some(2)
+    } else if range.strip_suffix("/*").is_some_and(|main| main.eq_ignore_ascii_case(main_type)) {
+        Some(1)
+    } else {
+        (range == "*/*").then_some(0)
+    }
+}
+
+/// How long a write is to wait for its view, and what of `Prefer` was heeded [RFC 7240].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Preference {
+    /// Zero: answer once the stream has the command.
+    pub(crate) wait: Duration,
+    /// For `Preference-Applied`.
+    pub(crate) applied: Option<String>,
+}
+
+/// Reads `Prefer: respond-async` and `Prefer: wait=N`; what is unknown or malformed is passed over, as the RFC says.
+pub(crate) fn preference(headers: &HeaderMap, default: Duration) -> Preference {
+    let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let mut wait = None;
+    let mut asynchronous = false;
+    for item in values.flat_map(|value| value.split(',')) {
+        // Parameters of a preference mean nothing for these two.
+        let item = item.split(';').next().unwrap_or_default();
+        let (name, value) = item.split_once('=').unwrap_or((item, ""));
+        match name.trim().to_ascii_lowercase().as_str() {
+            "respond-async" => asynchronous = true,
+            "wait" if wait.is_none() => wait = value.trim().trim_matches('"').parse::<u64>().ok(),
+            _ => {}
+        }
+    }
+    match (asynchronous, wait) {
+        // RFC 7240 4.3: together they mean to wait that long, then to answer asynchronously; as every write does.
+        (true, None) => Preference { wait: Duration::ZERO, applied: Some("respond-async".to_owned()) },
+        (asynchronous, Some(seconds)) => {
+            let wait = Duration::from_secs(seconds).min(WAIT_MAX);
+            let prefix = if asynchronous { "respond-async, " } else { "" };
+            Preference { wait, applied: Some(format!("{prefix}wait={}", wait.as_secs())) }
+        }
+        (false, None) => Preference { wait: default, applied: None },
+    }
+}
+
+/// A token that is fit to be echoed and logged: 1-128 visible ASCII characters, no separators that break a log.
+pub(crate) fn sane_token(value: &http::HeaderValue) -> Option<&str> {
+    let text = value.to_str().ok()?;
+    let sane = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/+=@~".contains(&b);
+    ((1..=128).contains(&text.len()) && text.bytes().all(sane)).then_some(text)
+}
+
+/// A `traceparent` of the form that W3C Trace Context gives it.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get("traceparent")?.to_str().ok()?;
+    let lengths = [2, 32, 16, 2];
+    let parts: Vec<&str> = text.split('-').collect();
+    let hex = |part: &str| part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let fits = parts.len() == 4 && parts.iter().zip(lengths).all(|(part, length)| part.len() == length && hex(part));
+    let zero = |part: &str| part.bytes().all(|b| b == b'0');
+    (fits && parts[0] != "ff" && !zero(parts[1]) && !zero(parts[2])).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn accept_is_read_by_specificity() {
+        for (value, expected) in [
+            ("*/*", true),
+            ("application/json", true),
+            ("text/html, application/*;q=0.2", true),
+            ("text/html", false),
+            ("application/json;q=0, */*", false),
+            ("application/*;q=0, application/json", true),
+            ("", false),
+        ] {
+            assert_eq!(accepts(&with("accept", value), "application/json"), expected, "{value}");
+        }
+        assert!(accepts(&HeaderMap::new(), "application/json"));
+    }
+
+    #[test]
+    fn preferences_are_bounded() {
+        let of = |value| preference(&with("prefer", value), Duration::from_secs(5));
+        assert_eq!(of("respond-async").wait, Duration::ZERO);
+        assert_eq!(of("wait=7").applied.as_deref(), Some("wait=7"));
+        assert_eq!(of("wait=700").applied.as_deref(), Some("wait=30"));
+        assert_eq!(of("respond-async, wait=2").applied.as_deref(), Some("respond-async, wait=2"));
+        for ignored in ["wait=x", "return=minimal", "", "wait=-1"] {
+            assert_eq!(of(ignored), Preference { wait: Duration::from_secs(5), applied: None }, "{ignored}");
+        }
+    }
+
+    #[test]
+    fn queries_are_decoded_and_unknown_names_named() {
+        let pairs = query(Some("limit=5&cursor=a%20b+c"), &["limit", "cursor"]).unwrap();
+        assert_eq!(pairs[1], ("cursor".to_owned(), "a b c".to_owned()));
+        for (bad, said) in [("x=1", "known here: limit"), ("limit=1&limit=2", "twice"), ("limit=%ff", "UTF-8")] {
+            let failure = query(Some(bad), &["limit"]).unwrap_err();
+            assert!(failure.problem.detail.contains(said), "{}", failure.problem.detail);
+        }
+    }
+
+    #[test]
+    fn traceparents_keep_to_the_form() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(traceparent(&with("traceparent", good)).as_deref(), Some(good));
+        for bad in ["", "00-x-y-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"] {
+            assert_eq!(traceparent(&with("traceparent", bad)), None);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The door from the public internet to the event stream: HTTP in, commands out, views and replies back.
+
+mod config;
+mod dispatch;
+mod docs;
+mod gateway;
+mod http;
+mod metrics;
+mod ready;
+mod views;
+
+pub use config::{Access, Config, ViewMode};
+pub use docs::{API_VERSION, openapi, to_yaml};
+pub use gateway::Gateway;
+pub use http::cursor::Cursor;
+pub use http::serve;

@@ -1,0 +1,80 @@
+//! The current complete view of each entity, kept close.
+
+mod follow;
+mod held;
+mod materialised;
+mod on_demand;
+
+use std::sync::Arc;
+
+use contract::{Key, Registry, TypeName};
+
+pub(crate) use follow::Follow;
+pub(crate) use held::Held;
+pub(crate) use materialised::Materialised;
+pub(crate) use on_demand::{Boarding, Flights, OnDemand};
+
+use crate::config::{Config, ViewMode};
+
+/// What is known of an entity without asking.
+#[derive(Debug)]
+pub(crate) enum Look {
+    Found(Arc<Held>),
+    Absent,
+    /// Its latest view could not be read.
+    Unreadable,
+    /// It must be asked for.
+    Unknown,
+}
+
+/// Where reads come from.
+pub(crate) enum Views {
+    Materialised(Materialised),
+    OnDemand(OnDemand),
+}
+
+impl Views {
+    pub(crate) fn new(config: &Config, registry: &Registry) -> Self {
+        match config.views {
+            ViewMode::Materialised => Self::Materialised(Materialised::new(registry)),
+            ViewMode::OnDemand => Self::OnDemand(OnDemand::new(config)),
+        }
+    }
+
+    pub(crate) fn look(&self, key: &Key) -> Look {
+        match self {
+            Self::Materialised(views) => views.look(key),
+            Self::OnDemand(views) => views.look(key),
+        }
+    }
+
+    pub(crate) fn apply(&self, entity_type: &TypeName, held: Arc<Held>) {
+        match self {
+            Self::Materialised(views) => views.apply(entity_type, held),
+            Self::OnDemand(views) => views.apply(&Key::new(entity_type.clone(), held.id.clone()), held),
+        }
+    }
+
+    pub(crate) fn mark_unreadable(&self, key: &Key) {
+        match self {
+            Self::Materialised(views) => views.mark_unreadable(key),
+            Self::OnDemand(views) => views.mark_unreadable(key),
+        }
+    }
+
+    /// Whether a read on this gateway gives this version or a later one, or will ask for it.
+    pub(crate) fn has_reached(&self, key: &Key, version: u64) -> bool {
+        match self {
+            Self::OnDemand(views) => {
+                views.forget_before(key, version);
+                true
+            }
+            Self::Materialised(views) => match views.look(key) {
+                Look::Found(held) => held.version >= version,
+                // No later view can lift this mark before it is read; waiting would only delay the answer.
+                Look::Unreadable => true,
+                Look::Absent | Look::Unknown => false,
+            },
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Deciding a batch: pure. Each command sees what those before it did, and all of it becomes one commit.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use contract::reply::Page;
+use contract::wire::DecodeError;
+use contract::wire::cloudevents::{decode_command, encode_quarantined, encode_reply, encode_view};
+use contract::{
+    Action, Command, CommandId, Env, Key, Outcome, OutcomeStatus, Problem, Record, Registry, Reply, ReplyBody, Retry,
+    Slug, Stored, Timestamp, Topic, TypeName,
+};
+
+use crate::database::{Change, Loaded};
+use crate::decide::{Answer, Decision, State, decide};
+
+/// A record of the topic of commands, read as far as it can be.
+pub(super) struct Event {
+    pub(super) stored: Stored,
+    pub(super) command: Result<Command, DecodeError>,
+}
+
+impl Event {
+    pub(super) fn read(stored: Stored, registry: &Registry) -> Self {
+        let command = decode_command(&stored.record, registry);
+        Self { stored, command }
+    }
+
+    pub(super) fn is_list(&self) -> bool {
+        matches!(&self.command, Ok(Command { action: Action::List(_), .. }))
+    }
+
+    /// Turns a command that cannot be carried out into an event that could not be read.
+    pub(super) fn set_aside(&mut self, reason: String) {
+        if let Ok(command) = &self.command {
+            let (correlation, key) = (Some(command.id), Some(command.key.clone()));
+            self.command = Err(DecodeError { reason, correlation, key });
+        }
+    }
+
+    /// The entity whose state it is decided on.
+    pub(super) fn entity(&self) -> Option<&Key> {
+        self.command.as_ref().ok().map(|command| &command.key).filter(|key| key.id.is_some())
+    }
+
+    /// The command whose outcome it is decided on.
+    pub(super) fn outcome(&self) -> Option<CommandId> {
+        match &self.command {
+            Ok(Command { action: Action::Retrieve { operation }, .. }) => *operation,
+            Ok(command) => command.action.is_write().then_some(command.id),
+            Err(error) => error.correlation,
+        }
+    }
+}
+
+/// Commands by type, action and result.
+pub(super) type Tally = HashMap<(Option<TypeName>, &'static str, &'static str), u64>;
+
+/// What the events of a batch led to so far.
+#[derive(Default)]
+pub(super) struct Decided {
+    /// Entities that changed.
+    pub(super) changes: Vec<Change>,
+    /// What is to be remembered.
+    pub(super) outcomes: Vec<Outcome>,
+    /// Events to append, in this order.
+    pub(super) outgoing: Vec<(Topic, Record)>,
+    /// What the metrics are told once it is committed.
+    pub(super) tally: Tally,
+}
+
+/// What does not change from batch to batch.
+pub(super) struct Context<'a> {
+    pub(super) registry: &'a Registry,
+    pub(super) env: &'a dyn Env,
+    /// Names this store in the events.
+    pub(super) source: &'a str,
+    /// The largest record of the stream.
+    pub(super) message_bytes_max: usize,
+}
+
+impl Context<'_> {
+    /// Decides events in their order; a list's page comes with it, read when everything before it was committed.
+    pub(super) fn decide(&self, events: &[Event], loaded: Loaded, pages: Vec<Option<Page>>) -> Decided {
+        let mut run = Run { context: self, states: HashMap::new(), loaded, decided: Decided::default() };
+        let pages = pages.into_iter().chain(std::iter::repeat_with(|| None));
+        for (event, page) in events.iter().zip(pages) {
+            match (&event.command, page) {
+                (Ok(command), Some(page)) => run.listed(command, page),
+                (Ok(command), None) => run.command(command),
+                (Err(error), _) => run.unreadable(&event.stored, error),
+            }
+        }
+        run.finish()
+    }
+}
+
+/// An entity within a batch.
+struct Working {
+    state: State,
+    /// Version and `created` as they were loaded.
+    before: Option<(u64, Timestamp)>,
+}
+
+struct Run<'a> {
+    context: &'a Context<'a>,
+    states: HashMap<Key, Working>,
+    loaded: Loaded,
+    decided: Decided,
+}
+
+impl Run<'_> {
+    fn command(&mut self, command: &Command) {
+        let Some(entity_type) = self.context.registry.get(command.key.entity_type.as_str()) else {
+            // The decoder let it pass, so the registry has it.
+            return;
+        };
+        let remembered = match &command.action {
+            Action::Retrieve { operation } => operation.as_ref().and_then(|id| self.loaded.outcomes.get(id)),
+            _ => self.loaded.outcomes.get(&command.id),
+        };
+        let working = match self.states.entry(command.key.clone()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let entity = self.loaded.entities.remove(&command.key);
+                let before = entity.as_ref().map(|entity| (entity.version, entity.created));
+                entry.insert(Working { state: entity.map_or(State::Absent, State::Live), before })
+            }
+        };
+        let decision = decide(entity_type, &working.state, remembered, command, self.context.env.now());
+        let Decision { next, answer, outcome } = decision;
+        if let Some(entity) = next {
+            working.state = State::Live(entity);
+        }
+        self.remember(outcome);
+        match answer {
+            Answer::View(view) => {
+                self.count(Some(&view.key), command.action.name(), "view");
+                self.decided.outgoing.push((Topic::Views, encode_view(&view, self.context.source)));
+            }
+            Answer::Reply(reply) => self.reply(&reply, command.action.name()),
+        }
+    }
+
+    fn listed(&mut self, command: &Command, page: Page) {
+        let (correlation, key) = (command.id, command.key.clone());
+        let body = ReplyBody::Listed(page);
+        self.reply(&Reply { correlation, key, version: None, time: self.context.env.now(), body }, "list");
+    }
+
+    /// Sets an event aside and, where it tells whom, answers it as failed.
+    fn unreadable(&mut self, stored: &Stored, error: &DecodeError) {
+        tracing::warn!(partition = stored.partition, offset = stored.offset, correlation = ?error.correlation, reason = %error.reason, "an event was set aside");
+        self.decided.outgoing.push((Topic::Quarantine, self.quarantined(stored, &error.reason)));
+        let (Some(correlation), Some(key)) = (error.correlation, error.key.clone()) else {
+            return self.count(error.key.as_ref(), "unknown", "quarantined");
+        };
+        let version = self.states.get(&key).and_then(|working| working.state.version());
+        let body = match self.loaded.outcomes.get(&correlation) {
+            // It had its answer, whatever this is.
+            Some(outcome) => ReplyBody::Outcome(outcome.clone()),
+            None => {
+                let detail = format!("the data store set the command aside: {}", error.reason);
+                let problem = Problem::new(Slug::CommandFailed, detail).retry(Retry::No);
+                let (status, told) = (OutcomeStatus::Failed, Some(problem.clone()));
+                self.remember(Some(Outcome { command: correlation, status, version, problem: told, created: None }));
+                ReplyBody::Rejected(problem)
+            }
+        };
+        self.reply(&Reply { correlation, key, version, time: self.context.env.now(), body }, "unknown");
+    }
+
+    fn quarantined(&self, stored: &Stored, reason: &str) -> Record {
+        let record = encode_quarantined(Topic::Commands, stored, reason);
+        if record.size_bytes() <= self.context.message_bytes_max {
+            return record;
+        }
+        Record { value: bytes::Bytes::new(), ..record }
+    }
+
+    fn remember(&mut self, outcome: Option<Outcome>) {
+        if let Some(outcome) = outcome {
+            self.loaded.outcomes.insert(outcome.command, outcome.clone());
+            self.decided.outcomes.push(outcome);
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply, action: &'static str) {
+        self.count(Some(&reply.key), action, reply.body.name());
+        self.decided.outgoing.push((Topic::Replies, encode_reply(reply, self.context.source)));
+    }
+
+    fn count(&mut self, key: Option<&Key>, action: &'static str, result: &'static str) {
+        // Only types that are known here, or any word sent would become a label.
+        let name = key.map(|key| &key.entity_type).filter(|name| self.context.registry.get(name.as_str()).is_some());
+        *self.decided.tally.entry((name.cloned(), action, result)).or_default() += 1;
+    }
+
+    fn finish(mut self) -> Decided {
+        let changed = self.states.into_iter().filter_map(|(key, Working { state, before })| match state {
+            State::Live(entity) if before.is_none_or(|(version, _)| version != entity.version) => {
+                let moved = before.is_some_and(|(_, created)| created != entity.created);
+                Some(Change { key, expected: before.map(|(version, _)| version), moved, entity })
+            }
+            _ => None,
+        });
+        self.decided.changes = changed.collect();
+        // One order for all stores, so that two of them never wait for each other.
+        self.decided.changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        self.decided.outcomes.sort_unstable_by_key(|outcome| outcome.command);
+        self.decided
+    }
+}

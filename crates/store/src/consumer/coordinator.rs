@@ -1,0 +1,138 @@
+//! The member of the group: starts a task for each partition that is assigned, and stops it when it is revoked.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use contract::{Offset, Partition};
+use stream::{Change, Membership, StreamError};
+use tokio::sync::{mpsc, watch};
+
+use super::worker::{self, Worker};
+use super::{Backoff, Shared, stopped};
+
+/// A partition's position was read: its task can begin.
+struct Ready {
+    partition: Partition,
+    position: Option<Offset>,
+    /// Which assignment it was: an earlier one's may still be on its way.
+    assignment: u64,
+}
+
+/// A partition that is assigned.
+struct Running {
+    assignment: u64,
+    stop: watch::Sender<bool>,
+}
+
+struct Coordinator {
+    shared: Arc<Shared>,
+    membership: Box<dyn Membership>,
+    /// What stops each partition's task, and tells when it has ended.
+    running: HashMap<Partition, Running>,
+    /// So many assignments there were.
+    assignments: u64,
+    ready: mpsc::Sender<Ready>,
+}
+
+/// The coordinator's task. `stop` is held until all partitions have ended and the group is left.
+pub(super) async fn run(shared: Arc<Shared>, membership: Box<dyn Membership>, mut stop: watch::Receiver<bool>) {
+    let partitions = usize::try_from(shared.stream.partitions()).unwrap_or(1).max(1);
+    let (ready, mut became_ready) = mpsc::channel(partitions);
+    let mut coordinator = Coordinator { shared, membership, running: HashMap::new(), assignments: 0, ready };
+    tokio::select! {
+        () = stopped(&mut stop) => {}
+        () = coordinator.work(&mut became_ready) => {}
+    }
+    let all: Vec<_> = coordinator.running.keys().copied().collect();
+    coordinator.revoke(&all).await;
+    drop(coordinator);
+    drop(stop);
+}
+
+impl Coordinator {
+    /// Ends when the stream does.
+    async fn work(&mut self, became_ready: &mut mpsc::Receiver<Ready>) {
+        let mut backoff = Backoff::default();
+        loop {
+            let change = tokio::select! {
+                change = self.membership.next() => change,
+                Some(ready) = became_ready.recv() => {
+                    self.begin(ready).await;
+                    continue;
+                }
+            };
+            match change {
+                Ok(Change::Assigned(partitions)) => {
+                    backoff = Backoff::default();
+                    partitions.into_iter().for_each(|partition| self.assign(partition));
+                }
+                Ok(Change::Revoked(partitions)) => {
+                    backoff = Backoff::default();
+                    self.revoke(&partitions).await;
+                }
+                Err(StreamError::Closed) => return,
+                Err(error) => {
+                    if !backoff.failing() {
+                        tracing::warn!(%error, "the group of stores cannot be reached; it is tried again");
+                    }
+                    self.shared.env.sleep(backoff.next(&*self.shared.env)).await;
+                }
+            }
+        }
+    }
+
+    /// Reads the position in a task of its own: meanwhile the group must hear from this member.
+    fn assign(&mut self, partition: Partition) {
+        let (stop, mut stop_told) = watch::channel(false);
+        self.assignments += 1;
+        let assignment = self.assignments;
+        self.running.insert(partition, Running { assignment, stop });
+        let (shared, ready) = (Arc::clone(&self.shared), self.ready.clone());
+        self.shared.env.spawn(Box::pin(async move {
+            let position = tokio::select! {
+                () = stopped(&mut stop_told) => return,
+                position = worker::position(&shared, partition) => position,
+            };
+            drop(stop_told);
+            if let Some(position) = position {
+                drop(ready.send(Ready { partition, position, assignment }).await);
+            }
+        }));
+    }
+
+    async fn begin(&mut self, ready: Ready) {
+        let Ready { partition, position, assignment } = ready;
+        let Some(running) = self.running.get(&partition).filter(|running| running.assignment == assignment) else {
+            return;
+        };
+        let stop = running.stop.subscribe();
+        match self.membership.read(partition, position.unwrap_or(0)).await {
+            Ok(tail) => {
+                tracing::info!(partition, position, "partition taken");
+                let worker = Worker::new(Arc::clone(&self.shared), partition, position, tail, stop);
+                self.shared.env.spawn(Box::pin(worker.run()));
+            }
+            Err(error @ StreamError::OutOfRange { .. }) => self.shared.fail(worker::out_of_range(&error)),
+            Err(StreamError::Closed) => {}
+            Err(error) => {
+                tracing::warn!(partition, %error, "a partition cannot be read; it is tried again");
+                let (shared, sender) = (Arc::clone(&self.shared), self.ready.clone());
+                self.shared.env.spawn(Box::pin(async move {
+                    shared.env.sleep(super::RETRY_MAX).await;
+                    drop(sender.send(Ready { partition, position, assignment }).await);
+                }));
+            }
+        }
+    }
+
+    /// Stops these partitions' tasks and waits until they have ended, which they do within a second.
+    async fn revoke(&mut self, partitions: &[Partition]) {
+        let ending: Vec<_> = partitions.iter().filter_map(|partition| self.running.remove(partition)).collect();
+        for running in &ending {
+            running.stop.send_replace(true);
+        }
+        for running in ending {
+            running.stop.closed().await;
+        }
+    }
+}

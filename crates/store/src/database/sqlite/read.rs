@@ -1,0 +1,124 @@
+//! The adapter's queries.
+
+use bytes::Bytes;
+use contract::reply::Page;
+use contract::{
+    CommandId, EntityId, EntityType, Key, ListPosition, ListQuery, Outcome, OutcomeStatus, Problem, Timestamp,
+};
+use rusqlite::{Connection, OptionalExtension as _, Row};
+use serde_json::value::RawValue;
+
+use crate::database::{Error, Loaded, PAGE_BYTES_MAX};
+use crate::decide::Entity;
+
+const ENTITY: &str =
+    "SELECT version, created, updated, time, schema, object FROM store_entities WHERE type = ?1 AND id = ?2";
+const OUTCOME: &str = "SELECT status, version, created, problem FROM store_outcomes WHERE command = ?1";
+const TOTAL: &str = "SELECT total FROM store_counts WHERE type = ?1";
+const PAGE: &str = "SELECT created, id, schema, object FROM store_entities INDEXED BY store_entities_by_created
+    WHERE type = ?1 AND (created, id) > (?2, ?3) ORDER BY created, id LIMIT ?4";
+
+/// `Ok(Err(..))` is a row that cannot be read.
+pub(super) type Found<T> = rusqlite::Result<Result<T, Error>>;
+
+pub(super) fn load(connection: &Connection, keys: Vec<Key>, commands: Vec<CommandId>) -> Found<Loaded> {
+    let mut loaded = Loaded::default();
+    // One snapshot for all of it.
+    let transaction = connection.unchecked_transaction()?;
+    let mut statement = connection.prepare_cached(ENTITY)?;
+    for key in keys {
+        let Some(id) = &key.id else { continue };
+        let found = statement.query_row((key.entity_type.as_str(), id.as_str()), entity).optional()?;
+        if let Some(entity) = found {
+            loaded.entities.insert(key, entity);
+        }
+    }
+    drop(statement);
+    let mut statement = connection.prepare_cached(OUTCOME)?;
+    for command in commands {
+        let found = statement.query_row((command.0.as_bytes(),), |row| outcome(row, command)).optional()?;
+        match found {
+            None => {}
+            Some(Ok(outcome)) => drop(loaded.outcomes.insert(command, outcome)),
+            Some(Err(error)) => return Ok(Err(error)),
+        }
+    }
+    drop(statement);
+    transaction.finish()?;
+    Ok(Ok(loaded))
+}
+
+fn entity(row: &Row<'_>) -> rusqlite::Result<Entity> {
+    Ok(Entity {
+        version: row.get::<_, i64>(0)?.cast_unsigned(),
+        created: Timestamp::from_millis(row.get(1)?),
+        updated: Timestamp::from_millis(row.get(2)?),
+        time: Timestamp::from_millis(row.get(3)?),
+        data_schema: row.get_ref(4)?.as_str()?.into(),
+        object: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+    })
+}
+
+fn outcome(row: &Row<'_>, command: CommandId) -> rusqlite::Result<Result<Outcome, Error>> {
+    let status = if row.get::<_, bool>(0)? { OutcomeStatus::Succeeded } else { OutcomeStatus::Failed };
+    let problem = match row.get_ref(3)?.as_str_or_null()? {
+        None => None,
+        Some(text) => match serde_json::from_str::<Problem>(text) {
+            Ok(problem) => Some(problem),
+            Err(error) => return Ok(Err(Error::Data(format!("the outcome of {command} cannot be read: {error}")))),
+        },
+    };
+    let version = row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned);
+    let created = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_millis);
+    Ok(Ok(Outcome { command, status, version, problem, created }))
+}
+
+pub(super) fn list(connection: &Connection, entity_type: &EntityType, query: &ListQuery) -> Found<Page> {
+    let name = entity_type.name().as_str();
+    let total = connection.prepare_cached(TOTAL)?.query_row((name,), |row| row.get::<_, i64>(0)).optional()?;
+    let mut page = Page { items: Vec::new(), total: total.unwrap_or(0).cast_unsigned(), next: None };
+    let (created, id) = match &query.after {
+        Some(position) => (position.created.as_millis(), position.id.as_str()),
+        None => (i64::MIN, ""),
+    };
+    let mut statement = connection.prepare_cached(PAGE)?;
+    // One more than asked for tells whether there is a next page.
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut rows = statement.query((name, created, id, limit))?;
+    let (mut last, mut size_bytes) = (None, 0);
+    while let Some(row) = rows.next()? {
+        let (position, item) = match item(row, entity_type)? {
+            Ok(item) => item,
+            Err(error) => return Ok(Err(error)),
+        };
+        size_bytes += item.get().len() + 1;
+        if page.items.len() >= query.limit || (size_bytes > PAGE_BYTES_MAX && !page.items.is_empty()) {
+            page.next = last;
+            break;
+        }
+        page.items.push(item);
+        last = Some(position);
+    }
+    Ok(Ok(page))
+}
+
+fn item(row: &Row<'_>, entity_type: &EntityType) -> Found<(ListPosition, Box<RawValue>)> {
+    let created = Timestamp::from_millis(row.get(0)?);
+    let id = row.get_ref(1)?.as_str()?;
+    let damaged = |reason: &str| Ok(Err(Error::Data(format!("{} {id} cannot be read: {reason}", entity_type.name()))));
+    let Some(parsed) = EntityId::parse(id) else { return damaged("its id is none") };
+    let object = row.get_ref(3)?.as_blob()?;
+    let text = if row.get_ref(2)?.as_str()? == entity_type.data_schema() {
+        object.to_vec()
+    } else {
+        match entity_type.render_again(&parsed, object) {
+            Ok(text) => text,
+            Err(error) => return damaged(&error.to_string()),
+        }
+    };
+    let Ok(text) = String::from_utf8(text) else { return damaged("it is no UTF-8") };
+    match RawValue::from_string(text) {
+        Ok(item) => Ok(Ok((ListPosition { created, id: parsed }, item))),
+        Err(error) => damaged(&error.to_string()),
+    }
+}

@@ -1,0 +1,112 @@
+//! The adapter's one write: a batch, whole.
+
+use std::collections::BTreeMap;
+
+use contract::{OutcomeStatus, TypeName};
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::{CONFLICT, TransactError, Transaction};
+use crate::database::{Batch, Change};
+
+const POSITION_FIRST: &str = "INSERT INTO store_positions (partition, next) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+const POSITION: &str = "UPDATE store_positions SET next = ?2 WHERE partition = ?1 AND next = ?3";
+const CREATE: &str = "INSERT INTO store_entities (type, id, version, created, updated, time, schema, object)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+/// Without `created`, so that its index is not written again.
+const UPDATE: &str = "UPDATE store_entities SET version = ?3, updated = ?4, time = ?5, schema = ?6, object = ?7
+    WHERE type = ?1 AND id = ?2 AND version = ?8";
+const MOVE: &str = "UPDATE store_entities SET created = ?3 WHERE type = ?1 AND id = ?2";
+const COUNT: &str = "INSERT INTO store_counts (type, total) VALUES (?1, ?2)
+    ON CONFLICT DO UPDATE SET total = total + excluded.total";
+const REMEMBER: &str = "INSERT INTO store_outcomes (time, command, status, version, created, problem)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+const OLDEST: &str = "SELECT time FROM store_outcomes ORDER BY number LIMIT 1";
+const FORGET: &str = "DELETE FROM store_outcomes WHERE number IN
+    (SELECT number FROM store_outcomes ORDER BY number LIMIT ?2) AND time < ?1";
+
+/// Outcomes removed by a commit: twice those it adds, so that the table shrinks under load, and a few more.
+const FORGET_MIN: usize = 16;
+
+pub(super) fn commit(transaction: &mut Transaction<'_>, batch: Batch) -> Result<(), TransactError> {
+    let connection = transaction.connection();
+    advance(connection, &batch)?;
+    let mut created: BTreeMap<&TypeName, i64> = BTreeMap::new();
+    for change in &batch.changes {
+        store(connection, change)?;
+        if change.expected.is_none() {
+            *created.entry(&change.key.entity_type).or_default() += 1;
+        }
+    }
+    for (name, count) in created {
+        connection.prepare_cached(COUNT)?.execute((name.as_str(), count))?;
+    }
+    remember(connection, &batch)?;
+    let (partition, next) = (batch.partition, batch.next);
+    for (topic, record) in batch.outgoing {
+        transaction.append(topic, record)?;
+    }
+    transaction.keep_from(contract::Topic::Commands, partition, next);
+    Ok(())
+}
+
+fn advance(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
+    let next = batch.next.cast_signed();
+    one(match batch.expected {
+        None => connection.prepare_cached(POSITION_FIRST)?.execute((batch.partition, next))?,
+        Some(expected) => {
+            connection.prepare_cached(POSITION)?.execute((batch.partition, next, expected.cast_signed()))?
+        }
+    })
+}
+
+fn store(connection: &Connection, change: &Change) -> Result<(), TransactError> {
+    let Change { key, expected, moved, entity } = change;
+    let name = key.entity_type.as_str();
+    let id = key.id.as_ref().map(contract::EntityId::as_str).unwrap_or_default();
+    let version = entity.version.cast_signed();
+    let (created, updated, time) = (entity.created.as_millis(), entity.updated.as_millis(), entity.time.as_millis());
+    let (schema, object) = (&*entity.data_schema, &entity.object[..]);
+    let Some(expected) = expected else {
+        let row = (name, id, version, created, updated, time, schema, object);
+        return one(connection.prepare_cached(CREATE)?.execute(row)?);
+    };
+    let row = (name, id, version, updated, time, schema, object, expected.cast_signed());
+    one(connection.prepare_cached(UPDATE)?.execute(row)?)?;
+    if *moved {
+        connection.prepare_cached(MOVE)?.execute((name, id, created))?;
+    }
+    Ok(())
+}
+
+fn remember(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
+    let mut statement = connection.prepare_cached(REMEMBER)?;
+    for outcome in &batch.outcomes {
+        let problem = outcome.problem.as_ref().map(serde_json::to_string).transpose();
+        let problem = problem.map_err(|error| TransactError::Aborted(error.to_string()))?;
+        one(statement.execute((
+            batch.time.as_millis(),
+            outcome.command.0.as_bytes(),
+            outcome.status == OutcomeStatus::Succeeded,
+            outcome.version.map(u64::cast_signed),
+            outcome.created.map(contract::Timestamp::as_millis),
+            problem,
+        ))?)?;
+    }
+    forget(connection, batch)
+}
+
+fn forget(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
+    let before = batch.forget_before.as_millis();
+    let oldest = connection.prepare_cached(OLDEST)?.query_row((), |row| row.get::<_, i64>(0)).optional()?;
+    if oldest.is_none_or(|time| time >= before) {
+        return Ok(());
+    }
+    let limit = 2 * batch.outcomes.len() + FORGET_MIN;
+    connection.prepare_cached(FORGET)?.execute((before, limit as i64))?;
+    Ok(())
+}
+
+/// A compare-and-set that changed no row missed.
+fn one(changed: usize) -> Result<(), TransactError> {
+    if changed == 1 { Ok(()) } else { Err(TransactError::Aborted(CONFLICT.to_owned())) }
+}

@@ -1,0 +1,122 @@
+//! The port: what the gateway and the store ask of an event stream.
+//!
+//! Order: records of one partition are read in the order of their offsets, and records of one key lie in one
+//! partition (`contract::partition::of_key`). Durability: an acknowledged append survives the end of any process
+//! and, where the adapter says so, of any machine. Repeats: an adapter never stores one append twice.
+
+use contract::{Offset, Partition, Record, Stored, Topic};
+use thiserror::Error;
+
+/// An event stream with the four topics of the contract.
+#[async_trait::async_trait]
+pub trait Stream: Send + Sync + 'static {
+    /// Names this very log; positions of another cluster mean nothing here.
+    fn cluster(&self) -> &str;
+
+    /// Partitions of each topic; fixed when the topics were made.
+    fn partitions(&self) -> u32;
+
+    /// The largest [`Record::size_bytes`] that can be appended.
+    fn message_bytes_max(&self) -> usize;
+
+    /// Appends one record to its key's partition and returns where it lies once it is durable.
+    ///
+    /// Dropping the future does not take the append back.
+    async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError>;
+
+    /// First and next offset of every partition, in the order of their numbers.
+    async fn bounds(&self, topic: Topic) -> Result<Vec<Bounds>, StreamError>;
+
+    /// Reads one partition from an offset on, without end. Every tail sees every record, whoever else reads.
+    async fn tail(&self, topic: Topic, partition: Partition, from: Offset) -> Result<Box<dyn Tail>, StreamError>;
+
+    /// Joins a consumer group: each partition is assigned to one member at a time.
+    async fn join(&self, group: &str, topic: Topic) -> Result<Box<dyn Membership>, StreamError>;
+}
+
+/// A reader of one partition.
+#[async_trait::async_trait]
+pub trait Tail: Send {
+    /// The next records in order, at least one and at most `records_max`; waits until there are any.
+    ///
+    /// On a compacted or trimmed topic offsets may have gaps. Dropping the future loses nothing.
+    async fn next(&mut self, records_max: usize) -> Result<Vec<Stored>, StreamError>;
+}
+
+/// Membership of a consumer group. Positions are the caller's to keep: with its own data, in one transaction.
+#[async_trait::async_trait]
+pub trait Membership: Send {
+    /// Waits for the next change of what is assigned to this member.
+    async fn next(&mut self) -> Result<Change, StreamError>;
+
+    /// Reads an assigned partition from an offset on.
+    async fn read(&mut self, partition: Partition, from: Offset) -> Result<Box<dyn Tail>, StreamError>;
+}
+
+/// A change of assignment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// These partitions are now this member's, in addition to those it has.
+    Assigned(Vec<Partition>),
+    /// These no longer are; what was read from them must not be committed.
+    Revoked(Vec<Partition>),
+}
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first offset that can be read.
+    pub start: Offset,
+    /// The offset that the next record will get.
+    pub end: Offset,
+}
+
+/// Why an append was not acknowledged. The distinction is the client's: may it happen twice if tried again?
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum AppendError {
+    /// Nothing was stored: the record is larger than the stream takes.
+    #[error("a message of {size_bytes} bytes is over the stream's limit of {size_bytes_max}")]
+    TooLarge {
+        /// What it has.
+        size_bytes: usize,
+        /// What is allowed.
+        size_bytes_max: usize,
+    },
+    /// Nothing was stored: too many appends wait already.
+    #[error("too many messages wait for the stream")]
+    Overloaded,
+    /// Nothing was stored: there is no room.
+    #[error("the stream's disk is full")]
+    Full,
+    /// Nothing was stored: the stream cannot be reached or is closed.
+    #[error("the stream is not reachable: {0}")]
+    Unavailable(String),
+    /// It may be stored or not.
+    #[error("it is not known whether the stream stored the message: {0}")]
+    Unknown(String),
+}
+
+/// Why reading failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StreamError {
+    /// The offset lies outside the partition: records before `start` were removed, or there never were that many.
+    #[error("offset {offset} of {topic}/{partition} is outside the log, which holds {start} to {end}", topic = topic.name())]
+    OutOfRange {
+        /// The topic.
+        topic: Topic,
+        /// The partition.
+        partition: Partition,
+        /// What was asked for.
+        offset: Offset,
+        /// The first that can be read.
+        start: Offset,
+        /// The next to be written.
+        end: Offset,
+    },
+    /// The stream was closed.
+    #[error("the stream is closed")]
+    Closed,
+    /// It cannot be read now.
+    #[error("the stream cannot be read: {0}")]
+    Unavailable(String),
+}

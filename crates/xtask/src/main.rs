@@ -1,0 +1,42 @@
+//! What a developer does, one command each. `cargo xtask` lists them.
+
+mod clock;
+mod convert;
+mod interrupts;
+mod packages;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The developer's commands of the Directory of Services gateway.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", arg_required_else_help = true, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run everything that must be green: formatting, lints, dependencies, tests, the API reference in a browser.
+    Test(test::Arguments),
+    /// Turn the published data set into the JSON Lines that `dos import` reads.
+    Convert(convert::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Convert(arguments) => convert::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
