@@ -115,8 +115,9 @@ pub enum Place {
 impl FieldError {
     /// A fault of a field of the body; `name` is not yet escaped.
     pub fn field(name: &str, detail: impl Into<String>) -> Self {
-        let escaped = name.replace('~', "~0").replace('/', "~1");
-        Self { place: Place::Pointer(format!("#/{escaped}")), detail: detail.into() }
+        let mut place = "#/".to_owned();
+        push_fragment(&mut place, &name.replace('~', "~0").replace('/', "~1"));
+        Self { place: Place::Pointer(place), detail: detail.into() }
     }
 
     /// A fault of a query parameter.
@@ -175,12 +176,23 @@ impl Problem {
 }
 
 impl FieldError {
-    /// The same fault at a JSON pointer beneath its field.
+    /// The same fault at a JSON pointer beneath its field; the pointer's `~` and `/` are escaped already.
     #[must_use]
     pub fn beneath(mut self, pointer: &str) -> Self {
         if let Place::Pointer(place) = &mut self.place {
-            place.push_str(pointer);
+            push_fragment(place, pointer);
         }
         self
+    }
+}
+
+/// Appends to a URI fragment, percent-encoding what may not stand in one [RFC 3986 3.5].
+fn push_fragment(fragment: &mut String, text: &str) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte) {
+            fragment.push(char::from(byte));
+        } else {
+            fragment.push_str(&format!("%{byte:02X}"));
+        }
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::entity::{IdRule, Rules, Timestamps};
+use contract::entity::{Field, IdRule, Rules, Timestamps};
 use contract::reply::Current;
 use contract::{
     Action, Command, Draft, EntityId, EntityType, Outcome, OutcomeStatus, Precondition, Problem, Reply, ReplyBody,
@@ -177,13 +177,7 @@ impl Case<'_> {
 
     /// Whether both show the same values; an unset field shows its default.
     fn same(&self, before: &Map<String, Value>, after: &Map<String, Value>) -> bool {
-        self.entity_type.fields().iter().all(|field| {
-            let shown = |fields: &Map<String, Value>| match fields.get(&field.name) {
-                None | Some(Value::Null) => field.default.clone(),
-                Some(value) => value.clone(),
-            };
-            before.get(&field.name) == after.get(&field.name) || shown(before) == shown(after)
-        })
+        self.entity_type.fields().iter().all(|field| shown(field, before) == shown(field, after))
     }
 
     /// The object as today's schema shows it.
@@ -204,7 +198,7 @@ impl Case<'_> {
     fn exists(&self, id: &EntityId, entity: &Entity) -> Problem {
         let name = self.entity_type.name();
         let detail = format!(
-            "the {name} {id} exists already, as version {}; to change it, send an update without this condition",
+            "the {name} {id} exists already, as version {}; to change it, send an update (PUT without If-None-Match)",
             entity.version
         );
         Problem::new(Slug::PreconditionFailed, detail)
@@ -252,6 +246,10 @@ impl Case<'_> {
         };
         Decision { next: None, answer: Answer::Reply(reply), outcome: None }
     }
+}
+
+fn shown<'a>(field: &'a Field, fields: &'a Map<String, Value>) -> &'a Value {
+    fields.get(&field.name).filter(|value| !value.is_null()).unwrap_or(&field.default)
 }
 
 fn unknown(operation: contract::CommandId) -> Outcome {

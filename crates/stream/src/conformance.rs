@@ -1,7 +1,7 @@
 //! What every adapter of the port must do, as a suite that its tests run.
 //!
-//! Each check begins at the end of a log that may hold records already, and uses keys of its own, so that one log serves for all.
-//! A violation panics, as in any test.
+//! Each check begins at the end of a log that may hold records already, and uses keys of its own, so that one log
+//! serves for all. A violation panics, as in any test.
 
 // These functions are assertions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

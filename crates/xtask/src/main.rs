@@ -1,5 +1,6 @@
 //! What a developer does, one command each. `cargo xtask` lists them.
 
+mod bench;
 mod clock;
 mod convert;
 mod interrupts;
@@ -23,6 +24,8 @@ struct Arguments {
 enum Command {
     /// Run everything that must be green: formatting, lints, dependencies, tests, the API reference in a browser.
     Test(test::Arguments),
+    /// Measure reads, writes and restarts against peers and limits, as ratios.
+    Bench(bench::Arguments),
     /// Turn the published data set into the JSON Lines that `dos import` reads.
     Convert(convert::Arguments),
 }
@@ -30,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(arguments) => test::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
     };
     match outcome {

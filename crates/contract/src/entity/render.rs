@@ -3,10 +3,12 @@
 use std::io::Write as _;
 
 use serde::Deserialize;
+use serde::de::Error as _;
 use serde_json::{Map, Value};
 
 use super::EntityType;
 use crate::id::EntityId;
+use crate::json;
 use crate::time::Timestamp;
 
 impl EntityType {
@@ -35,7 +37,8 @@ impl EntityType {
 
     /// The declared fields of a full object that were set, whichever schema it was written with.
     pub fn fields_of(&self, object: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-        let mut map: Map<String, Value> = serde_json::from_slice(object)?;
+        // serde_json's own reader takes an inner object with one certain key for something else (`raw_value`).
+        let mut map = json::parse_object(object).map_err(serde_json::Error::custom)?;
         map.retain(|name, value| !value.is_null() && self.field(name).is_some_and(|field| field.name == *name));
         Ok(map)
     }
@@ -66,7 +69,6 @@ pub fn stamps(object: &[u8]) -> Result<Stamps<'_>, serde_json::Error> {
         created: &'a str,
         updated: &'a str,
     }
-    use serde::de::Error as _;
     let raw: Raw<'_> = serde_json::from_slice(object)?;
     let time =
         |text: &str| Timestamp::parse(text).ok_or_else(|| serde_json::Error::custom("a time in RFC 3339 is expected"));

@@ -1,5 +1,7 @@
 //! Checking what a client sent against an entity type: every bad field at once.
 
+use std::collections::HashSet;
+
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::{Map, Value};
 
@@ -189,13 +191,20 @@ fn faults(field: &Field, name: &str, value: &Value) -> Vec<FieldError> {
         Value::Null => Vec::new(),
         value if has_nul(value) => fault("must not have the character U+0000"),
         value if field.validator.is_valid(value) => Vec::new(),
-        value => field
-            .validator
-            .iter_errors(value)
-            .take(ERRORS_MAX)
-            .map(|error| FieldError::field(name, explain(&error)).beneath(error.instance_path().as_str()))
-            .collect(),
+        value => {
+            let mut errors: Vec<_> = field.validator.iter_errors(value).take(ERRORS_MAX).collect();
+            // One fault a place: what is of the wrong type need not be told that it is not of an enumeration either.
+            errors.sort_by_key(|error| !matches!(error.kind(), ValidationErrorKind::Type { .. }));
+            let mut places = HashSet::new();
+            errors.retain(|error| places.insert(error.instance_path().as_str().to_owned()));
+            let fault = |error: &_| FieldError::field(name, explain(error)).beneath(instance_path(error));
+            errors.iter().map(fault).collect()
+        }
     }
+}
+
+fn instance_path<'a>(error: &'a jsonschema::ValidationError<'_>) -> &'a str {
+    error.instance_path().as_str()
 }
 
 const REQUIRED_NULL: &str = "is required and cannot be null";

@@ -233,7 +233,8 @@ pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str) -> Record
     let own = [("dos_reason", reason.as_bytes()), ("dos_key", &stored.record.key[..])];
     let came = stored.record.headers.iter();
     let came = came.filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
-    let headers = Headers::from_pairs(came.chain(own));
+    // Ours first, where `Headers::get` finds them: the event may have been in quarantine before.
+    let headers = Headers::from_pairs(own.into_iter().chain(came));
     Record { key: place.into(), headers, value: stored.record.value.clone() }
 }
 

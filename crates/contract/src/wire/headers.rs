@@ -109,8 +109,12 @@ impl Attributes<'_> {
     }
 }
 
+/// The longest reason, in bytes: it quotes the event, and must fit into a message beside it.
+const REASON_BYTES_MAX: usize = 1000;
+
 /// The error, with what can still be read of the event.
-pub(super) fn unreadable(record: &Record, key: Option<Key>, reason: String) -> DecodeError {
+pub(super) fn unreadable(record: &Record, key: Option<Key>, mut reason: String) -> DecodeError {
+    reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     let correlation = record.headers.get("ce_correlationid").and_then(|value| std::str::from_utf8(value).ok());
     let key = key.or_else(|| key_of(record));
     DecodeError { reason, correlation: correlation.and_then(CommandId::parse), key }

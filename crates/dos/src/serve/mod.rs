@@ -69,6 +69,11 @@ impl Running {
         Ok(Self { address, gateway, store, stream, stop, served, env })
     }
 
+    /// The stream, for those who look at events or add some of their own.
+    pub fn stream(&self) -> &Embedded {
+        &self.stream
+    }
+
     /// Completes when requests about entities are answered.
     pub async fn ready(&self) {
         while !self.gateway.is_ready() {

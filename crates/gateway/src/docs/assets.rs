@@ -72,7 +72,9 @@ mod tests {
         for (page, base) in [("/docs", "/"), ("/docs/", "/docs/")] {
             let page = asset(page).unwrap();
             let html = std::str::from_utf8(&page.bytes).unwrap();
-            let links = html.split('"').filter(|part| part.ends_with(".js") || part.ends_with(".css") || part.ends_with(".svg"));
+            let links = html
+                .split('"')
+                .filter(|part| part.ends_with(".js") || part.ends_with(".css") || part.ends_with(".svg"));
             let links: Vec<_> = links.map(|link| format!("{base}{link}")).collect();
             assert_eq!(links.len(), FILES.len() - 1, "{links:?}");
             for link in links {

@@ -9,7 +9,9 @@ pub(crate) const PROBLEM_CSP: &str =
 /// The page of a problem type, as HTML; none where the list does not have it.
 pub(crate) fn problem_page(slug: &str) -> Option<String> {
     let slug = *Slug::ALL.iter().find(|known| known.as_str() == slug)?;
-    let rows: String = Slug::ALL.iter().filter(|other| **other != slug).map(|other| row(*other)).collect();
+    let mut others: Vec<_> = Slug::ALL.iter().copied().filter(|other| *other != slug).collect();
+    others.sort_by_key(|other| other.status());
+    let rows: String = others.into_iter().map(row).collect();
     let page = include_str!("../../assets/problem.html");
     let explanation = rich(slug.explanation().trim());
     Some(

@@ -53,12 +53,17 @@ impl Event {
     }
 }
 
+/// A commit holds so many bytes of outgoing events, and one event more: it bounds the memory, and what others wait for.
+pub(super) const OUTGOING_BYTES_MAX: usize = 4 << 20;
+
 /// Commands by type, action and result.
 pub(super) type Tally = HashMap<(Option<TypeName>, &'static str, &'static str), u64>;
 
 /// What the events of a batch led to so far.
 #[derive(Default)]
 pub(super) struct Decided {
+    /// How many of the events were decided: all of them, unless they led to too much.
+    pub(super) count: usize,
     /// Entities that changed.
     pub(super) changes: Vec<Change>,
     /// What is to be remembered.
@@ -80,15 +85,24 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Decides events in their order; a list's page comes with it, read when everything before it was committed.
-    pub(super) fn decide(&self, events: &[Event], loaded: Loaded, pages: Vec<Option<Page>>) -> Decided {
-        let mut run = Run { context: self, states: HashMap::new(), loaded, decided: Decided::default() };
-        let pages = pages.into_iter().chain(std::iter::repeat_with(|| None));
-        for (event, page) in events.iter().zip(pages) {
-            match (&event.command, page) {
-                (Ok(command), Some(page)) => run.listed(command, page),
-                (Ok(command), None) => run.command(command),
-                (Err(error), _) => run.unreadable(&event.stored, error),
+    /// Decides events in their order, until they led to [`OUTGOING_BYTES_MAX`]. A list's page comes with it, read when
+    /// everything before it was committed.
+    pub(super) fn decide(&self, events: &[Event], loaded: Loaded, pages: Vec<Page>) -> Decided {
+        let decided = Decided::default();
+        let mut run = Run { context: self, states: HashMap::new(), loaded, decided, size_bytes: 0 };
+        let mut pages = pages.into_iter();
+        for event in events {
+            match &event.command {
+                Ok(command) if event.is_list() => match pages.next() {
+                    Some(page) => run.listed(command, page),
+                    None => break,
+                },
+                Ok(command) => run.command(command),
+                Err(error) => run.unreadable(&event.stored, error),
+            }
+            run.decided.count += 1;
+            if run.size_bytes >= OUTGOING_BYTES_MAX {
+                break;
             }
         }
         run.finish()
@@ -107,6 +121,8 @@ struct Run<'a> {
     states: HashMap<Key, Working>,
     loaded: Loaded,
     decided: Decided,
+    /// Of the outgoing events.
+    size_bytes: usize,
 }
 
 impl Run<'_> {
@@ -136,7 +152,7 @@ impl Run<'_> {
         match answer {
             Answer::View(view) => {
                 self.count(Some(&view.key), command.action.name(), "view");
-                self.decided.outgoing.push((Topic::Views, encode_view(&view, self.context.source)));
+                self.send(Topic::Views, encode_view(&view, self.context.source));
             }
             Answer::Reply(reply) => self.reply(&reply, command.action.name()),
         }
@@ -150,8 +166,7 @@ impl Run<'_> {
 
     /// Sets an event aside and, where it tells whom, answers it as failed.
     fn unreadable(&mut self, stored: &Stored, error: &DecodeError) {
-        tracing::warn!(partition = stored.partition, offset = stored.offset, correlation = ?error.correlation, reason = %error.reason, "an event was set aside");
-        self.decided.outgoing.push((Topic::Quarantine, self.quarantined(stored, &error.reason)));
+        self.send(Topic::Quarantine, self.quarantined(stored, &error.reason));
         let (Some(correlation), Some(key)) = (error.correlation, error.key.clone()) else {
             return self.count(error.key.as_ref(), "unknown", "quarantined");
         };
@@ -187,7 +202,12 @@ impl Run<'_> {
 
     fn reply(&mut self, reply: &Reply, action: &'static str) {
         self.count(Some(&reply.key), action, reply.body.name());
-        self.decided.outgoing.push((Topic::Replies, encode_reply(reply, self.context.source)));
+        self.send(Topic::Replies, encode_reply(reply, self.context.source));
+    }
+
+    fn send(&mut self, topic: Topic, record: Record) {
+        self.size_bytes += record.size_bytes();
+        self.decided.outgoing.push((topic, record));
     }
 
     fn count(&mut self, key: Option<&Key>, action: &'static str, result: &'static str) {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{Offset, Partition};
 use stream::{Change, Membership, StreamError};
 use tokio::sync::{mpsc, watch};
 
-use super::worker::{self, Worker};
-use super::{Backoff, Shared, stopped};
+use super::worker::{self, End, Worker};
+use super::{Backoff, RETRY_MAX, Shared, stopped};
 
 /// A partition's position was read: its task can begin.
 struct Ready {
@@ -81,46 +82,41 @@ impl Coordinator {
         }
     }
 
-    /// Reads the position in a task of its own: meanwhile the group must hear from this member.
     fn assign(&mut self, partition: Partition) {
-        let (stop, mut stop_told) = watch::channel(false);
+        let (stop, told) = watch::channel(false);
         self.assignments += 1;
         let assignment = self.assignments;
         self.running.insert(partition, Running { assignment, stop });
         let (shared, ready) = (Arc::clone(&self.shared), self.ready.clone());
-        self.shared.env.spawn(Box::pin(async move {
-            let position = tokio::select! {
-                () = stopped(&mut stop_told) => return,
-                position = worker::position(&shared, partition) => position,
-            };
-            drop(stop_told);
-            if let Some(position) = position {
-                drop(ready.send(Ready { partition, position, assignment }).await);
-            }
-        }));
+        self.shared.env.spawn(Box::pin(open(shared, partition, assignment, told, ready, Duration::ZERO)));
     }
 
-    async fn begin(&mut self, ready: Ready) {
-        let Ready { partition, position, assignment } = ready;
+    async fn begin(&mut self, begun: Ready) {
+        let Ready { partition, position, assignment } = begun;
         let Some(running) = self.running.get(&partition).filter(|running| running.assignment == assignment) else {
             return;
         };
         let stop = running.stop.subscribe();
+        let (shared, ready) = (Arc::clone(&self.shared), self.ready.clone());
         match self.membership.read(partition, position.unwrap_or(0)).await {
             Ok(tail) => {
                 tracing::info!(partition, position, "partition taken");
-                let worker = Worker::new(Arc::clone(&self.shared), partition, position, tail, stop);
-                self.shared.env.spawn(Box::pin(worker.run()));
+                let worker = Worker::new(Arc::clone(&shared), partition, position, tail, stop.clone());
+                self.shared.env.spawn(Box::pin(async move {
+                    let end = worker.run().await;
+                    let lost = matches!(end, End::Lost);
+                    end.tell(&shared, partition);
+                    // The group will soon say so too. If it does not, the position was moved by other hands: take it up there.
+                    if lost {
+                        open(shared, partition, assignment, stop, ready, RETRY_MAX).await;
+                    }
+                }));
             }
             Err(error @ StreamError::OutOfRange { .. }) => self.shared.fail(worker::out_of_range(&error)),
             Err(StreamError::Closed) => {}
             Err(error) => {
                 tracing::warn!(partition, %error, "a partition cannot be read; it is tried again");
-                let (shared, sender) = (Arc::clone(&self.shared), self.ready.clone());
-                self.shared.env.spawn(Box::pin(async move {
-                    shared.env.sleep(super::RETRY_MAX).await;
-                    drop(sender.send(Ready { partition, position, assignment }).await);
-                }));
+                self.shared.env.spawn(Box::pin(open(shared, partition, assignment, stop, ready, RETRY_MAX)));
             }
         }
     }
@@ -134,5 +130,32 @@ impl Coordinator {
         for running in ending {
             running.stop.closed().await;
         }
+    }
+}
+
+/// Reads a partition's position, after a delay and in a task of its own: meanwhile the group must hear from this member.
+async fn open(
+    shared: Arc<Shared>,
+    partition: Partition,
+    assignment: u64,
+    mut stop: watch::Receiver<bool>,
+    ready: mpsc::Sender<Ready>,
+    delay: Duration,
+) {
+    let position = async {
+        if !delay.is_zero() {
+            shared.env.sleep(delay).await;
+        }
+        worker::position(&shared, partition).await
+    };
+    let position = tokio::select! {
+        () = stopped(&mut stop) => return,
+        position = position => position,
+    };
+    // Who revokes the partition waits until nobody holds this.
+    drop(stop);
+    match position {
+        Ok(position) => drop(ready.send(Ready { partition, position, assignment }).await),
+        Err(end) => end.tell(&shared, partition),
     }
 }

@@ -138,3 +138,39 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error is the sender's end.
     drop(stop.wait_for(|stop| *stop).await);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Still;
+
+    impl Env for Still {
+        fn now(&self) -> contract::Timestamp {
+            contract::Timestamp::default()
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn random(&self) -> [u8; 10] {
+            [255; 10]
+        }
+
+        fn sleep(&self, _: Duration) -> contract::env::BoxFuture<()> {
+            Box::pin(std::future::ready(()))
+        }
+
+        fn spawn(&self, _: contract::env::BoxFuture<()>) {}
+    }
+
+    #[test]
+    fn waits_grow_to_a_second() {
+        let mut backoff = Backoff::default();
+        assert!(!backoff.failing());
+        let waits: Vec<_> = (0..100).map(|_| backoff.next(&Still)).collect();
+        assert!(backoff.failing() && waits[0] <= RETRY_FIRST && waits.is_sorted());
+        assert!(waits[99] <= RETRY_MAX && waits[99] > RETRY_MAX / 2);
+    }
+}

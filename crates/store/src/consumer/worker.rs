@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use contract::reply::Page;
 use contract::{Action, Command, Offset, Partition, Registry, Stored};
 use stream::{StreamError, Tail};
 use tokio::sync::watch;
 
-use super::batch::{Context, Decided, Event};
+use super::batch::{Context, Decided, Event, OUTGOING_BYTES_MAX, Tally};
 use super::{Backoff, GRACE, Shared, names, stopped};
 use crate::database::{Batch, Error, Loaded};
 
@@ -15,11 +16,11 @@ use crate::database::{Batch, Error, Loaded};
 const CONFLICTS_MAX: u32 = 8;
 
 /// Why a partition's task ends.
-enum End {
+pub(super) enum End {
     /// It was told to.
     Stopped,
     /// The stream or the database was closed.
-    Closed,
+    Closed(String),
     /// Another store has the partition.
     Lost,
     /// It cannot go on, for this reason.
@@ -31,18 +32,33 @@ pub(super) struct Worker {
     partition: Partition,
     /// As the database has it.
     position: Option<Offset>,
+    /// As it has it if the last commit was done.
+    attempted: Option<Offset>,
     tail: Box<dyn Tail>,
     stop: watch::Receiver<bool>,
     backoff: Backoff,
 }
 
-/// The position of a partition, tried until the database answers; none when it is closed.
-pub(super) async fn position(shared: &Shared, partition: Partition) -> Option<Option<Offset>> {
+impl End {
+    /// Tells who should know, and nobody else.
+    pub(super) fn tell(self, shared: &Shared, partition: Partition) {
+        match self {
+            Self::Stopped => tracing::info!(partition, "partition given up"),
+            Self::Closed(reason) => tracing::info!(partition, reason, "the partition's task ended"),
+            Self::Lost => tracing::info!(partition, "another store has the partition"),
+            Self::Failed(reason) => shared.fail(format!("partition {partition}: {reason}")),
+        }
+    }
+}
+
+/// The position of a partition, tried until the database answers.
+pub(super) async fn position(shared: &Shared, partition: Partition) -> Result<Option<Offset>, End> {
     let mut backoff = Backoff::default();
     loop {
         match shared.database.position(partition).await {
-            Ok(position) => return Some(position),
-            Err(Error::Closed(_)) => return None,
+            Ok(position) => return Ok(position),
+            Err(Error::Closed(reason)) => return Err(End::Closed(reason)),
+            Err(Error::Broken(reason)) => return Err(End::Failed(reason)),
             Err(error) => {
                 if !backoff.failing() {
                     tracing::warn!(partition, %error, "the position cannot be read; it is tried again");
@@ -68,27 +84,24 @@ impl Worker {
         tail: Box<dyn Tail>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { shared, partition, position, tail, stop, backoff: Backoff::default() }
+        Self { shared, partition, position, attempted: position, tail, stop, backoff: Backoff::default() }
     }
 
     /// Works until it is stopped, or cannot go on.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self) -> End {
         let mut stop = self.stop.clone();
         let (shared, partition) = (Arc::clone(&self.shared), self.partition);
         let grace = async {
             stopped(&mut stop).await;
             shared.env.sleep(GRACE).await;
         };
-        let end = tokio::select! {
-            end = self.work() => end,
+        tokio::select! {
+            end = self.work() => end.err().unwrap_or(End::Stopped),
             // What was handed to the database is stored whole or not at all, and the position tells which.
-            () = grace => return tracing::warn!(partition, "a batch was abandoned; the next owner takes it up"),
-        };
-        match end {
-            Ok(()) | Err(End::Stopped) => tracing::info!(partition, "partition given up"),
-            Err(End::Closed) => tracing::info!(partition, "partition ended with the stream"),
-            Err(End::Lost) => tracing::info!(partition, "another store has the partition"),
-            Err(End::Failed(reason)) => shared.fail(format!("partition {partition}: {reason}")),
+            () = grace => {
+                tracing::warn!(partition, "a batch was abandoned; the next owner takes it up");
+                End::Stopped
+            }
         }
     }
 
@@ -105,7 +118,7 @@ impl Worker {
                     self.recovered();
                     self.records(records).await?;
                 }
-                Err(StreamError::Closed) => return Err(End::Closed),
+                Err(error @ StreamError::Closed) => return Err(End::Closed(error.to_string())),
                 Err(error @ StreamError::OutOfRange { .. }) => return Err(End::Failed(out_of_range(&error))),
                 Err(error) => self.wait(&error).await?,
             }
@@ -130,70 +143,63 @@ impl Worker {
     async fn range(&mut self, events: &mut [Event], range: Range<usize>) -> Result<(), End> {
         let mut ranges = vec![range];
         let mut conflicts = 0;
-        while let Some(range) = ranges.pop() {
-            match self.attempt(&events[range.clone()]).await {
+        while let Some(Range { start, end }) = ranges.pop() {
+            // A commit may have covered some of it only, or have been done though its answer was lost.
+            let done = |event: &&Event| self.position.is_some_and(|position| event.stored.offset < position);
+            let start = start + events[start..end].iter().take_while(done).count();
+            if start == end {
+                continue;
+            }
+            match self.attempt(&events[start..end]).await {
                 Ok(()) => {
                     conflicts = 0;
                     self.recovered();
+                }
+                Err(Error::Data(_) | Error::TooMuch) if end - start > 1 => {
+                    let middle = start + (end - start) / 2;
+                    ranges.extend([middle..end, start..middle]);
                     continue;
                 }
-                Err(Error::Closed(reason)) => {
-                    tracing::info!(partition = self.partition, %reason, "the database is closed");
-                    return Err(End::Closed);
-                }
-                Err(Error::Data(reason)) if range.len() > 1 => {
-                    tracing::warn!(partition = self.partition, %reason, "a batch cannot be stored; it is halved");
-                    let middle = range.start + range.len() / 2;
-                    ranges.extend([middle..range.end, range.start..middle]);
-                    continue;
-                }
-                Err(Error::Data(reason)) => {
-                    let event = &mut events[range.start];
+                Err(error @ (Error::Data(_) | Error::TooMuch)) => {
+                    let event = &mut events[start];
                     if event.command.is_err() {
-                        return Err(End::Failed(format!("an event cannot even be set aside: {reason}")));
+                        return Err(End::Failed(format!("an event cannot even be set aside: {error}")));
                     }
-                    event.set_aside(reason);
+                    event.set_aside(error.to_string());
                 }
-                Err(Error::Conflict) if conflicts < CONFLICTS_MAX => {
-                    conflicts += 1;
-                    metrics::counter!(names::CONFLICTS).increment(1);
-                    if self.moved(&events[range.clone()]).await? {
-                        continue;
-                    }
-                }
+                Err(Error::Closed(reason)) => return Err(End::Closed(reason)),
+                Err(Error::Broken(reason)) => return Err(End::Failed(reason)),
                 Err(error) => {
-                    self.wait(&error).await?;
-                    if self.moved(&events[range.clone()]).await? {
-                        continue;
+                    if error == Error::Conflict && conflicts < CONFLICTS_MAX {
+                        conflicts += 1;
+                        metrics::counter!(names::CONFLICTS).increment(1);
+                    } else {
+                        self.wait(&error).await?;
                     }
+                    self.settle_position().await?;
                 }
             }
-            ranges.push(range);
+            ranges.push(start..end);
         }
         Ok(())
     }
 
     /// After a commit whose fate is not known: whether it was done all the same.
-    async fn moved(&mut self, events: &[Event]) -> Result<bool, End> {
-        let position = position(&self.shared, self.partition).await.ok_or(End::Closed)?;
-        if position == self.position {
-            return Ok(false);
-        }
-        if position != next_of(events) {
+    async fn settle_position(&mut self) -> Result<(), End> {
+        let position = position(&self.shared, self.partition).await?;
+        if position != self.position && position != self.attempted {
             return Err(End::Lost);
         }
-        // If it was another owner's doing, the next commit will tell.
+        // Were it another owner who came exactly as far, one of the next commits would tell.
         self.position = position;
-        Ok(true)
+        Ok(())
     }
 
+    /// One commit, of as many events as fit into it.
     async fn attempt(&mut self, events: &[Event]) -> Result<(), Error> {
-        let Some(next) = next_of(events) else { return Ok(()) };
+        self.attempted = self.position;
         let shared = Arc::clone(&self.shared);
-        let mut pages = Vec::new();
-        for event in events {
-            pages.push(page(&shared, event).await?);
-        }
+        let pages = pages(&shared, events).await?;
         let loaded = load(&shared, events).await?;
         let context = Context {
             registry: &shared.registry,
@@ -201,11 +207,15 @@ impl Worker {
             source: &shared.source,
             message_bytes_max: shared.stream.message_bytes_max(),
         };
-        let Decided { changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
+        let Decided { count, changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
+        let events = &events[..count];
+        let next = events.last().map(|event| event.stored.offset + 1);
+        let next = next.ok_or_else(|| Error::Data("there is no way to decide it".to_owned()))?;
         let time = shared.env.now();
         let retention = i64::try_from(shared.config.outcome_retention.as_millis()).unwrap_or(i64::MAX);
         let forget_before = time.plus_millis(retention.saturating_neg());
         let (partition, expected) = (self.partition, self.position);
+        self.attempted = Some(next);
         let batch = Batch { partition, expected, next, changes, outcomes, time, forget_before, outgoing };
         shared.database.commit(batch).await?;
         self.position = Some(next);
@@ -213,13 +223,17 @@ impl Worker {
         Ok(())
     }
 
-    fn report(&self, events: &[Event], tally: super::batch::Tally) {
+    fn report(&self, events: &[Event], tally: Tally) {
         for ((name, action, result), count) in tally {
             let name = name.map_or_else(|| "unknown".to_owned(), |name| name.to_string());
             metrics::counter!(names::COMMANDS, "type" => name, "action" => action, "result" => result).increment(count);
         }
-        let unreadable = events.iter().filter(|event| event.command.is_err()).count();
-        metrics::counter!(names::QUARANTINED).increment(unreadable as u64);
+        for Event { stored, command } in events {
+            let Err(error) = command else { continue };
+            let (partition, offset) = (stored.partition, stored.offset);
+            tracing::warn!(partition, offset, correlation = ?error.correlation, reason = %error.reason, "an event was set aside");
+            metrics::counter!(names::QUARANTINED).increment(1);
+        }
         metrics::histogram!(names::BATCH_COMMANDS).record(events.len() as f64);
         if let Some(Event { command: Ok(command), .. }) = events.first() {
             let millis = self.shared.env.now().as_millis() - command.time.as_millis();
@@ -247,10 +261,20 @@ impl Worker {
     }
 }
 
-async fn page(shared: &Shared, event: &Event) -> Result<Option<contract::reply::Page>, Error> {
-    let Ok(Command { key, action: Action::List(query), .. }) = &event.command else { return Ok(None) };
-    let Some(entity_type) = shared.registry.get(key.entity_type.as_str()) else { return Ok(None) };
-    shared.database.list(Arc::clone(entity_type), query.clone()).await.map(Some)
+/// The pages of a range of lists, as far as they fit into one commit; none where the range has no lists.
+async fn pages(shared: &Shared, events: &[Event]) -> Result<Vec<Page>, Error> {
+    let (mut pages, mut size_bytes) = (Vec::new(), 0);
+    for event in events {
+        let Ok(Command { key, action: Action::List(query), .. }) = &event.command else { break };
+        let Some(entity_type) = shared.registry.get(key.entity_type.as_str()) else { break };
+        let page = shared.database.list(Arc::clone(entity_type), query.clone()).await?;
+        size_bytes += page.items.iter().map(|item| item.get().len()).sum::<usize>();
+        pages.push(page);
+        if size_bytes >= OUTGOING_BYTES_MAX {
+            break;
+        }
+    }
+    Ok(pages)
 }
 
 async fn load(shared: &Shared, events: &[Event]) -> Result<Loaded, Error> {
@@ -260,9 +284,4 @@ async fn load(shared: &Shared, events: &[Event]) -> Result<Loaded, Error> {
         return Ok(Loaded::default());
     }
     shared.database.load(keys, commands).await
-}
-
-/// The position after these events.
-fn next_of(events: &[Event]) -> Option<Offset> {
-    events.last().map(|event| event.stored.offset + 1)
 }

@@ -14,6 +14,9 @@ pub mod sqlite;
 /// A page of a list holds at most so many bytes of items, but at least one item.
 pub const PAGE_BYTES_MAX: usize = 768 * 1024;
 
+/// What one call of [`Database::load`] gives back at most, in bytes of objects, unless it is one entity.
+pub const LOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Entities, outcomes, positions, and the events that leave with them.
 ///
 /// Isolation: several stores may work on one database, at most one of them on a partition unless it lost it without
@@ -26,6 +29,8 @@ pub trait Database: Send + Sync + 'static {
     async fn position(&self, partition: Partition) -> Result<Option<Offset>, Error>;
 
     /// The states of these entities and the outcomes of these commands, as far as there are any. Names may repeat.
+    ///
+    /// [`Error::TooMuch`] where they are more than [`LOAD_BYTES_MAX`].
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error>;
 
     /// One page by `created`, then id, as today's schema shows the objects; `total` may be newer or older than the items.
@@ -87,13 +92,19 @@ pub enum Error {
     /// Something else was stored meanwhile: load and decide again.
     #[error("the state has changed meanwhile")]
     Conflict,
+    /// More was asked for than is given at once: ask for less.
+    #[error("more was asked for than is given at once")]
+    TooMuch,
     /// It may go better later: disk full, overloaded, connection lost.
     #[error("{0}")]
     Transient(String),
     /// Some of the data asked for, or to be stored, is such that it never will.
     #[error("{0}")]
     Data(String),
-    /// The database was closed, or is of no use to this program; no call will succeed any more.
+    /// The database was closed; no call will succeed any more.
     #[error("{0}")]
     Closed(String),
+    /// The database is damaged, or another program's; an operator must see to it.
+    #[error("{0}")]
+    Broken(String),
 }

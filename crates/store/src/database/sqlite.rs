@@ -55,7 +55,7 @@ impl Sqlite {
     /// Makes the tables, or brings those of an older program up to date; refuses those of a newer one.
     pub async fn open(embedded: Embedded) -> Result<Self, Error> {
         embedded.transact(|transaction| migrate(transaction.connection())).await.map_err(|error| match error {
-            TransactError::Aborted(reason) => Error::Closed(reason),
+            TransactError::Aborted(reason) => Error::Broken(reason),
             error => failure(error),
         })?;
         Ok(Self { embedded })
@@ -126,6 +126,7 @@ fn failure(error: TransactError) -> Error {
             Some(ErrorCode::TooBig | ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch) => {
                 Error::Data(error.to_string())
             }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Broken(error.to_string()),
             _ => Error::Transient(error.to_string()),
         },
         TransactError::Stream(_) => Error::Transient(error.to_string()),

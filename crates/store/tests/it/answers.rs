@@ -1,6 +1,7 @@
 //! What each command is answered with, in order, once, and after a restart.
 
-use contract::{Action, OutcomeStatus, ReplyBody, Slug};
+use contract::partition::of_key;
+use contract::{Action, ListQuery, OutcomeStatus, ReplyBody, Slug};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -77,7 +78,18 @@ async fn a_batch_is_decided_in_order_and_lists_see_what_came_before() {
     }
     let retrieve = system.command("provider:a", Action::Retrieve { operation: None });
     system.send(&retrieve).await;
+    // A list between two creates, all on one partition.
+    let beside_lists = |id: &String| of_key(format!("venue:{id}").as_bytes(), 2) == of_key(b"venue:", 2);
+    let ids: Vec<_> = (0..).map(|n| format!("v{n}")).filter(beside_lists).take(2).collect();
+    let creates = [0, 1].map(|n| system.create(&format!("venue:{}", ids[n]), json!({"name":"V","address":"A"})));
+    let list = system.command("venue:", Action::List(ListQuery { limit: 10, after: None }));
+    for command in [&creates[0], &list, &creates[1]] {
+        system.send(command).await;
+    }
     system.start_store().await;
+    let ReplyBody::Listed(page) = system.answer(list.id).await.body() else { panic!("a page") };
+    assert_eq!((page.items.len(), page.total), (1, 1));
+    assert_eq!(object(page.items[0].get().as_bytes())["id"], ids[0]);
     assert_eq!(system.answer(create.id).await.view().version, 1);
     for (version, update) in (2..).zip(&updates) {
         assert_eq!(system.answer(update.id).await.view().version, version);

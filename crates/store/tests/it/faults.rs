@@ -136,3 +136,134 @@ async fn the_end_of_the_stream_ends_the_store() {
     bounded("the stream's end", system.embedded.close()).await;
     system.stop_store().await;
 }
+
+/// Notes the largest commit.
+struct Watched {
+    inner: Sqlite,
+    outgoing_bytes_max: AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl Database for Watched {
+    async fn position(&self, partition: Partition) -> Result<Option<Offset>, Error> {
+        self.inner.position(partition).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
+        self.inner.load(keys, commands).await
+    }
+
+    async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
+        self.inner.list(entity_type, query).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), Error> {
+        let size_bytes: usize = batch.outgoing.iter().map(|(_, record)| record.size_bytes()).sum();
+        self.outgoing_bytes_max.fetch_max(size_bytes as u64, Ordering::Relaxed);
+        self.inner.commit(batch).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_large_answers_is_committed_in_parts() {
+    let dir = tempdir().unwrap();
+    let mut system = System::open(dir.path()).await;
+    let watched = Arc::new(Watched { inner: system.database.clone(), outgoing_bytes_max: AtomicU64::new(0) });
+    let long = "\u{20ac}".repeat(65_535);
+    let mut sent = Vec::new();
+    for n in 0..25 {
+        let command = system.create(&format!("contact:c{n}"), json!({"name":"A","url":long,"email":long}));
+        sent.push(system.send(&command).await);
+    }
+    for n in 0..25 {
+        let command = system.update("contact:c0", json!({"name":format!("name {n}")}));
+        sent.push(system.send(&command).await);
+    }
+    system.start_store_on(watched.clone()).await;
+    for id in sent {
+        system.answer(id).await.view();
+    }
+    system.stop_store().await;
+    let mut asked = Vec::new();
+    for n in 0..50 {
+        let retrieve = contract::Action::Retrieve { operation: None };
+        asked.push(system.send(&system.command(&format!("contact:c{}", n % 25), retrieve)).await);
+    }
+    let list = contract::Action::List(ListQuery { limit: 200, after: None });
+    for _ in 0..20 {
+        asked.push(system.send(&system.command("contact:", list.clone())).await);
+    }
+    system.start_store_on(watched.clone()).await;
+    for id in asked {
+        system.answer(id).await.body();
+    }
+    let largest = watched.outgoing_bytes_max.load(Ordering::Relaxed);
+    assert!((1 << 20..6 << 20).contains(&largest), "{largest}");
+    system.close().await;
+}
+
+/// A database that is away.
+struct Away;
+
+#[async_trait::async_trait]
+impl Database for Away {
+    async fn position(&self, _: Partition) -> Result<Option<Offset>, Error> {
+        Ok(None)
+    }
+
+    async fn load(&self, _: Vec<Key>, _: Vec<CommandId>) -> Result<Loaded, Error> {
+        Err(Error::Transient("away".to_owned()))
+    }
+
+    async fn list(&self, _: Arc<EntityType>, _: ListQuery) -> Result<Page, Error> {
+        Err(Error::Transient("away".to_owned()))
+    }
+
+    async fn commit(&self, _: Batch) -> Result<(), Error> {
+        // As one that hangs: its answer never comes.
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_stops_though_its_database_is_away() {
+    let dir = tempdir().unwrap();
+    let mut system = System::open(dir.path()).await;
+    let create = system.create("provider:a", json!({"name":"A","published":1}));
+    system.send(&create).await;
+    system.start_store_on(Arc::new(Away)).await;
+    let before = system.env.monotonic();
+    system.stop_store().await;
+    assert!(system.env.monotonic() - before < std::time::Duration::from_secs(3));
+    system.start_store().await;
+    assert_eq!(system.answer(create.id).await.view().version, 1);
+    system.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_moved_by_other_hands_is_taken_up_there() {
+    let dir = tempdir().unwrap();
+    let mut system = System::start(dir.path()).await;
+    let create = system.create("provider:a", json!({"name":"A","published":1}));
+    assert_eq!(system.ask(create.clone()).await.view().version, 1);
+    let partition = contract::partition::of_key(b"provider:a", 2);
+    let (time, expected) = (system.env.now(), system.database.position(partition).await.unwrap());
+    let (changes, outcomes, outgoing) = (Vec::new(), Vec::new(), Vec::new());
+    let back = Batch {
+        partition,
+        expected,
+        next: 0,
+        changes,
+        outcomes,
+        time,
+        forget_before: contract::Timestamp::default(),
+        outgoing,
+    };
+    system.database.commit(back).await.unwrap();
+    let update = system.update("provider:a", json!({"name":"B"}));
+    system.send(&update).await;
+    // What was done already is answered from memory of it, and what was not is done.
+    assert_eq!(system.answer(create.id).await.outcome(), (OutcomeStatus::Succeeded, Some(1)));
+    assert_eq!(system.answer(update.id).await.view().version, 2);
+    system.close().await;
+}

@@ -106,9 +106,13 @@ impl System {
     }
 
     pub(crate) async fn start_store_on(&mut self, database: Arc<dyn Database>) {
-        let (stream, env) = (Arc::new(self.embedded.clone()), Arc::clone(&self.env));
-        let started = Store::start(Config::default(), self.registry.clone(), stream, database, env);
-        self.store = Some(started.await.unwrap());
+        self.store = Some(self.another_store(Arc::new(self.embedded.clone()), database).await);
+    }
+
+    /// A store that the caller stops.
+    pub(crate) async fn another_store(&self, stream: Arc<dyn Stream>, database: Arc<dyn Database>) -> Store {
+        let started = Store::start(Config::default(), self.registry.clone(), stream, database, Arc::clone(&self.env));
+        started.await.unwrap()
     }
 
     pub(crate) fn store(&self) -> &Store {

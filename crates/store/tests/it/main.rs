@@ -7,4 +7,5 @@ mod broken;
 mod database;
 mod env;
 mod faults;
+mod group;
 mod harness;

@@ -1,8 +1,8 @@
 //! Keeps the write-ahead log short.
 //!
-//! A passive checkpoint, on a thread of its own, copies the log into the database without holding up the writer; when nobody
-//! reads the log, the next write starts it over. Under constant load that never comes to pass, so past [`RESTART_BYTES`]
-//! the writer itself waits, for a moment and between groups, until readers have left the log.
+//! A passive checkpoint, on a thread of its own, copies the log into the database without holding up the writer; when
+//! nobody reads the log, the next write starts it over. Under constant load that never comes to pass, so past
+//! [`RESTART_BYTES`] the writer itself waits, for a moment and between groups, until readers have left the log.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;

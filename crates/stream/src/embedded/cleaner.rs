@@ -3,11 +3,12 @@
 //! Reads go to the reading threads, removals to the writer as ordinary jobs. What was found in an older snapshot stays
 //! true: a record once old enough stays so, and a record that has a later one of its key never becomes that key's last.
 //!
-//! Ages are taken from the clock at appending. Where that went back, removal waits for the youngest before; it never comes early.
+//! Ages are taken from the clock at appending. Where that went back, removal waits for the youngest before; it never
+//! comes early.
 //!
 //! Compaction needs no index, which every append would pay for. As in Kafka, the keys of what was added since the last
-//! pass are put in a map with their last offset, then everything up to there is read once and what the map supersedes is
-//! removed. That is worth it once enough was added, so a partition holds at most its live records, the share set by
+//! pass are put in a map with their last offset, then everything up to there is read once and what the map supersedes
+//! is removed. That is worth it once enough was added, so a partition holds at most its live records, the share set by
 //! `compaction_percent_min` more, and what came within `compaction_lag`.
 
 use std::collections::HashMap;
@@ -159,7 +160,8 @@ fn marks(connection: &Connection, topic: Topic, partition: Partition) -> rusqlit
 
 type Last = HashMap<Bytes, Offset>;
 
-/// The last offset of each key from `from` on, and where that ends: at a record younger than `cutoff`, or when it is full.
+/// The last offset of each key from `from` on, and where that ends: at a record younger than `cutoff`, or when it is
+/// full.
 async fn last_offsets(
     shared: &Shared,
     topic: Topic,

@@ -1,23 +1,23 @@
 //! The file's durable format, version 1.
 //!
-//! One SQLite database, `dos.sqlite`, in WAL mode; `application_id` is [`APPLICATION_ID`], `user_version` is [`VERSION`].
-//! It is made under another name and renamed, so that a file of this name is always whole. Tables whose name begins with
-//! `stream_` are this module's, every other is the store's.
+//! One SQLite database, `dos.sqlite`, in WAL mode; `application_id` is [`APPLICATION_ID`], `user_version` is
+//! [`VERSION`]. It is made under another name and renamed, so that a file of this name is always whole. Tables whose
+//! name begins with `stream_` are this module's, every other is the store's.
 //!
 //! - `stream_meta(name, value)`: `cluster` (a UUID as text) and `partitions` (an integer), both fixed for ever.
 //! - `stream_commands`, `stream_views`, `stream_replies`, `stream_quarantine`: a row per record. `id` is
-//!   `partition << 48 | offset`, so that a partition is one range of an integer key; `time` is the appending process's clock
-//!   in milliseconds; `headers` is the encoding of `contract::Headers`. `key` comes before the large columns, so that
-//!   the cleaner reads it without touching overflow pages.
-//! - `stream_marks(topic, partition, floor, keep_from, cleaned, kept)`: a row per topic and partition once there is something to
-//!   say. `kept` counts the rows below `cleaned`.
+//!   `partition * 2^48 + offset`, so that a partition is one range of an integer key; `time` is the appending process's
+//!   clock in milliseconds; `headers` is the encoding of `contract::Headers`. `key` comes before the large columns, so that the
+//!   cleaner reads it without touching overflow pages.
+//! - `stream_marks(topic, partition, floor, keep_from, cleaned, kept)`: a row per topic and partition once there is
+//!   something to say. `kept` counts the rows below `cleaned`.
 //!
-//! Invariants: offsets of a partition are dense from 0 as they are appended and never used again: the next one is
-//! the larger of `floor` and the last row's offset + 1, and whatever removes rows raises `floor` past them in the same
-//! transaction. (So an append writes no row of `stream_marks`.) On `stream_views` a row is removed only while a later row of
-//! its key stands; below `cleaned` each key has one row. On the others rows are removed from the start only, so what is
-//! left is dense, and of commands only below `keep_from`; `NULL` there keeps all. (What the
-//! store needs is told in memory; the row has what was told when rows were last removed, which is never too much.)
+//! Invariants: offsets of a partition are dense from 0 as they are appended and never used again: the next one is the
+//! larger of `floor` and the last row's offset + 1, and whatever removes rows raises `floor` past them in the same
+//! transaction. (So an append writes no row of `stream_marks`.) On `stream_views` a row is removed only while a later
+//! row of its key stands; below `cleaned` each key has one row. On the others rows are removed from the start only, so
+//! what is left is dense, and of commands only below `keep_from`; `NULL` there keeps all. (What the store needs is told
+//! in memory; the row has what was told when rows were last removed, which is never too much.)
 
 use contract::{Offset, Partition, Topic};
 
@@ -33,12 +33,17 @@ const OFFSET_BITS: u32 = 48;
 /// Everything a new file holds.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE stream_meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
-CREATE TABLE stream_commands (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
-CREATE TABLE stream_views (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
-CREATE TABLE stream_replies (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
-CREATE TABLE stream_quarantine (id INTEGER PRIMARY KEY, time INTEGER NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
+CREATE TABLE stream_commands (id INTEGER PRIMARY KEY, time INTEGER NOT NULL,
+    key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
+CREATE TABLE stream_views (id INTEGER PRIMARY KEY, time INTEGER NOT NULL,
+    key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
+CREATE TABLE stream_replies (id INTEGER PRIMARY KEY, time INTEGER NOT NULL,
+    key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
+CREATE TABLE stream_quarantine (id INTEGER PRIMARY KEY, time INTEGER NOT NULL,
+    key BLOB NOT NULL, headers BLOB NOT NULL, value BLOB NOT NULL);
 CREATE TABLE stream_marks (topic INTEGER NOT NULL, partition INTEGER NOT NULL, floor INTEGER NOT NULL DEFAULT 0,
-    keep_from INTEGER, cleaned INTEGER NOT NULL DEFAULT 0, kept INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+    keep_from INTEGER, cleaned INTEGER NOT NULL DEFAULT 0,
+    kept INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (topic, partition)) WITHOUT ROWID;
 ";
 
 /// A topic's place in `Topic::ALL`, which is also its number in `stream_marks`.

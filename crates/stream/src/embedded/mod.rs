@@ -7,9 +7,9 @@
 //!                                        dos.sqlite  ---------------------+
 //! ```
 //!
-//! One thread writes ([`writer`]), a few read ([`pool`]), one copies the write-ahead log into the database
-//! ([`checkpoint`]), a timer removes what need not be kept ([`cleaner`]). An acknowledged append survives the end of the
-//! process and, where the disk keeps its word on fsync, of the machine. The layout of the file is described in [`format`].
+//! One thread writes (`writer`), a few read (`pool`), one copies the write-ahead log into the database (`checkpoint`), a
+//! timer removes what need not be kept (`cleaner`). An acknowledged append survives the end of the process and, where
+//! the disk keeps its word on fsync, of the machine. The layout of the file is described in `format`.
 
 mod adapter;
 mod checkpoint;
@@ -48,7 +48,8 @@ use self::ring::Ring;
 use self::writer::{Job, Ran, Work};
 use crate::{AppendError, StreamError};
 
-/// The open file. Clones share it; when the last is dropped without [`Embedded::close`], what was not acknowledged may be lost.
+/// The open file. Clones share it; when the last is dropped without [`Embedded::close`], what was not acknowledged may
+/// be lost.
 #[derive(Clone)]
 pub struct Embedded {
     handle: Arc<Handle>,
@@ -84,6 +85,12 @@ struct Handle {
     lock: Mutex<Option<Arc<File>>>,
 }
 
+impl std::fmt::Debug for Embedded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Embedded").field("cluster", &self.handle.shared.cluster).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.queue.abort(&closed());
@@ -96,7 +103,8 @@ fn closed() -> AppendError {
 }
 
 impl Embedded {
-    /// Opens `dir/dos.sqlite`, or makes it and the folder, after locking `dir/dos.lock`. Blocks; call it once, at start-up.
+    /// Opens `dir/dos.sqlite`, or makes it and the folder, after locking `dir/dos.lock`. Blocks; call it once, at
+    /// start-up.
     ///
     /// Spawns its housekeeping through `env`.
     pub fn open(dir: &Path, options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
@@ -105,9 +113,10 @@ impl Embedded {
 
     /// Runs `job` on the writer's thread, in the transaction of the group under way, and answers once that is durable.
     ///
-    /// What `job` wrote is rolled back, alone, if it returns an error or panics. The other jobs of the group wait
-    /// for it: it should take well under a millisecond and do no other I/O. It must pass errors of its statements on: after a
-    /// full disk SQLite rolls the whole group back, and a job that hid that is taken for one that ended the transaction. Dropping the future does not take it back.
+    /// What `job` wrote is rolled back, alone, if it returns an error or panics. The other jobs of the group wait for
+    /// it: it should take well under a millisecond and do no other I/O. It must pass errors of its statements on: after
+    /// a full disk SQLite rolls the whole group back, and a job that hid that is taken for one that ended the
+    /// transaction. Dropping the future does not take it back.
     pub async fn transact<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, TransactError> + Send + 'static,
@@ -115,7 +124,8 @@ impl Embedded {
         self.handle.shared.transact(job).await
     }
 
-    /// Runs a short query on a thread with a read-only connection: a long one keeps the write-ahead log from being reset.
+    /// Runs a short query on a thread with a read-only connection: a long one keeps the write-ahead log from being
+    /// reset.
     ///
     /// It sees everything that was acknowledged before the call.
     pub async fn read<T: Send + 'static>(

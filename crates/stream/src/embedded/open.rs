@@ -121,7 +121,8 @@ pub(super) fn open(folder: &Path, options: Options, env: Arc<dyn Env>) -> Result
     let ends = ends(&connection, partitions).map_err(sql)?;
 
     let log = Log::new(partitions, options.message_bytes_max, ends.iter().map(|ends| ends.next));
-    let ring_bytes_max = options.ring_bytes_max.min(options.ring_bytes_max * RINGS_FULL_MAX / ends.len().max(1));
+    let ring_bytes_max =
+        options.ring_bytes_max.min(options.ring_bytes_max.saturating_mul(RINGS_FULL_MAX) / ends.len().max(1));
     let ring = |ends: &Ends| Ring::new(ends.start, ends.next, ends.keep_from, options.ring_records_max, ring_bytes_max);
     let other = |error: std::io::Error| OpenError::Other { file: file.clone(), reason: error.to_string() };
     let pool = |name, threads: usize, queries_max, alive: &_| {

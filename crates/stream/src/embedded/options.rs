@@ -15,7 +15,8 @@ pub struct Options {
     pub queue_bytes_max: usize,
     /// The largest record.
     pub message_bytes_max: usize,
-    /// The largest the database file may become, without its write-ahead log; then appends are refused as on a full disk.
+    /// The largest the database file may become, without its write-ahead log; then appends are refused as on a full
+    /// disk.
     pub file_bytes_max: Option<u64>,
     /// How long a superseded view is kept, at least, so that who follows the topic sees every event.
     pub compaction_lag: Duration,

@@ -56,7 +56,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves what waits into `group`, within bounds; waits for the first job only. False once the queue is closed and empty.
+    /// Moves what waits into `group`, within bounds; waits for the first job only. False once the queue is closed and
+    /// empty.
     pub(super) fn take(&self, group: &mut Vec<Job>, jobs_max: usize, size_bytes_max: usize) -> bool {
         let mut waiting = lock(&self.waiting);
         while waiting.jobs.is_empty() {

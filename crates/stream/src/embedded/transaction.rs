@@ -127,7 +127,8 @@ impl Transaction<'_> {
     }
 
     /// Tells that records of this partition below `offset` are needed no more, so that retention may remove them. Holds
-    /// from this transaction's commit on; tell it again after each start. Only commands wait for it, other topics ignore it.
+    /// from this transaction's commit on; tell it again after each start. Only commands wait for it, other topics
+    /// ignore it.
     pub fn keep_from(&mut self, topic: Topic, partition: Partition, offset: Offset) {
         if partition < self.log.partitions {
             let slot = format::index(topic) * self.log.partitions as usize + partition as usize;

@@ -1,13 +1,14 @@
 //! The one thread that writes: group commit.
 //!
-//! Everything that is queued goes into one transaction; who sent it is answered after COMMIT returned, that is after the
-//! fsync of the write-ahead log. What can go wrong, and what is then known:
+//! Everything that is queued goes into one transaction; who sent it is answered after COMMIT returned, that is after
+//! the fsync of the write-ahead log. What can go wrong, and what is then known:
 //!
 //! - before COMMIT: nothing is stored; the transaction is rolled back and the whole group answered as safe to repeat.
 //! - COMMIT fails for want of room: SQLite writes the commit frame last and syncs after it, so the frame is not whole
 //!   and nothing is stored: rolled back, answered [`AppendError::Full`], and the next group may find room again.
-//! - COMMIT fails in any other way at the disk: the frames may be there or not, and after a failed fsync the kernel may have
-//!   dropped them while saying they are clean. Nobody may write after that: answered as unknown, and the writer ends.
+//! - COMMIT fails in any other way at the disk: the frames may be there or not, and after a failed fsync the kernel may
+//!   have dropped them while saying they are clean. Nobody may write after that: answered as unknown, and the writer
+//!   ends.
 
 use std::fs::File;
 use std::sync::Arc;

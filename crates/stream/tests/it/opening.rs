@@ -12,7 +12,7 @@ use crate::env::TestEnv;
 use crate::fixture::{Fixture, key, options};
 
 fn refusal(folder: &Path) -> OpenError {
-    Embedded::open(folder, options(), Arc::new(TestEnv::new()) as Arc<dyn Env>).err().expect("it must not open")
+    Embedded::open(folder, options(), Arc::new(TestEnv::new()) as Arc<dyn Env>).expect_err("it must not open")
 }
 
 /// A folder with a file that was closed in good order, changed by `change`.
@@ -119,7 +119,7 @@ async fn folder_that_cannot_be_written() {
 async fn options_out_of_range() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options { partitions: 0, ..options() };
-    let error = Embedded::open(folder.path(), options, Arc::new(TestEnv::new()) as Arc<dyn Env>).err().unwrap();
+    let error = Embedded::open(folder.path(), options, Arc::new(TestEnv::new()) as Arc<dyn Env>).unwrap_err();
     assert!(matches!(error, OpenError::Option(_)));
 }
 

@@ -102,8 +102,12 @@ impl Place<'_> {
 
     fn options(&self, suffix: &str, parameters: &[&str], allow: &str) -> Value {
         let mut headers = header_references(&[]);
-        headers.insert("Allow".to_owned(), json!({"description": "The methods.", "schema": {"type": "string"}, "example": allow}));
-        let mut operation = self.operation("options", parameters, "Which methods this path offers", "`Allow` lists the methods.");
+        headers.insert(
+            "Allow".to_owned(),
+            json!({"description": "The methods.", "schema": {"type": "string"}, "example": allow}),
+        );
+        let mut operation =
+            self.operation("options", parameters, "Which methods this path offers", "`Allow` lists the methods.");
         operation["operationId"] = format!("options{}{suffix}", self.names.component).into();
         finish(operation, [("204", json!({"description": "The methods are in `Allow`.", "headers": headers}))], &[])
     }
@@ -132,11 +136,11 @@ impl Place<'_> {
             ("ETag", "ETag"),
             ("Preference-Applied", "PreferenceApplied"),
         ];
-        let mut response = self.response(&format!("The {} was created.", self.names.one), &headers, self.schema(""), "");
+        let mut response =
+            self.response(&format!("The {} was created.", self.names.one), &headers, self.schema(""), "");
         let name = &self.names.component;
-        let link = |verb: &str| {
-            json!({"operationId": format!("{verb}{name}"), "parameters": {"id": "$response.body#/id"}})
-        };
+        let link =
+            |verb: &str| json!({"operationId": format!("{verb}{name}"), "parameters": {"id": "$response.body#/id"}});
         response["links"] = json!({"get": link("get"), "update": link("update")});
         response
     }
@@ -193,7 +197,8 @@ fn finish<const N: usize>(mut operation: Value, own: [(&str, Value); N], problem
 }
 
 /// The problems of every read.
-const READ_PROBLEMS: [&str; 6] = ["InvalidRequest", "Forbidden", "NotAcceptable", "Internal", "Unavailable", "NoAnswer"];
+const READ_PROBLEMS: [&str; 6] =
+    ["InvalidRequest", "Forbidden", "NotAcceptable", "Internal", "Unavailable", "NoAnswer"];
 
 /// The problems of every write; what the body's schema breaks is said per type.
 const WRITE_PROBLEMS: [&str; 8] = [

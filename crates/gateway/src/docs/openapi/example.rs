@@ -76,7 +76,8 @@ fn invalid(entity_type: &EntityType) -> Value {
     }
     let rules = Rules { complete: true, id: IdRule::Forbidden, timestamps: Timestamps::Ignore };
     let found = entity_type.accept(body, rules);
-    let found = found.err().unwrap_or_else(|| Problem::new(Slug::InvalidEntity, Slug::InvalidEntity.explanation().trim()));
+    let found =
+        found.err().unwrap_or_else(|| Problem::new(Slug::InvalidEntity, Slug::InvalidEntity.explanation().trim()));
     problem(&found.retry(Retry::No), &format!("/{}", entity_type.name()))
 }
 
@@ -105,9 +106,7 @@ pub(super) fn shared() -> Map<String, Value> {
     let mut add = |name: &str, summary: &str, value: Value| {
         examples.insert(name.to_owned(), json!({"summary": summary, "value": value}));
     };
-    let operation = |status: &str| {
-        json!({"id": OPERATION, "status": status, "type": "provider", "entity_id": ID})
-    };
+    let operation = |status: &str| json!({"id": OPERATION, "status": status, "type": "provider", "entity_id": ID});
     let href = || format!("/provider/{ID}").into();
     let pending = with(operation("pending"), "href", href());
     let succeeded = with(operation("succeeded"), "href", href());

@@ -128,8 +128,10 @@ fn tags(registry: &Registry) -> Value {
 
 fn description() -> String {
     let mut text = DESCRIPTION.to_owned();
+    let mut slugs = Slug::ALL.to_vec();
+    slugs.sort_by_key(|slug| slug.status());
     let (mut status, mut separator) = (0, "");
-    for slug in Slug::ALL {
+    for slug in slugs {
         if slug.status() == status {
             text.push_str(", ");
         } else {

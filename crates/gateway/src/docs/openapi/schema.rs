@@ -1,7 +1,7 @@
 //! Schemas: per entity type the full object and what a client writes; the bodies that are no entities.
 
-use contract::id::EntityId;
 use contract::entity::{Field, Kind};
+use contract::id::EntityId;
 use contract::{EntityType, Slug};
 use serde_json::{Map, Value, json};
 
@@ -9,19 +9,8 @@ use super::Names;
 use super::example;
 
 /// The names of the schemas that belong to no entity type.
-pub(super) const SHARED: [&str; 11] = [
-    "Id",
-    "Time",
-    "Problem",
-    "Fault",
-    "Operation",
-    "Resource",
-    "Version",
-    "Alive",
-    "Ready",
-    "Notready",
-    "Document",
-];
+pub(super) const SHARED: [&str; 11] =
+    ["Id", "Time", "Problem", "Fault", "Operation", "Resource", "Version", "Alive", "Ready", "Notready", "Document"];
 
 /// Adds the schemas of one entity type.
 pub(super) fn entity(entity_type: &EntityType, names: &Names, schemas: &mut Map<String, Value>) {
@@ -200,13 +189,16 @@ pub(super) fn shared() -> Map<String, Value> {
         "pattern": EntityId::PATTERN,
         "examples": [example::ID],
     }));
-    schemas.insert("Time".to_owned(), json!({
-        "title": "Time",
-        "description": "RFC 3339, UTC, `Z`; milliseconds are omitted when zero.",
-        "type": "string",
-        "format": "date-time",
-        "examples": [example::CREATED],
-    }));
+    schemas.insert(
+        "Time".to_owned(),
+        json!({
+            "title": "Time",
+            "description": "RFC 3339, UTC, `Z`; milliseconds are omitted when zero.",
+            "type": "string",
+            "format": "date-time",
+            "examples": [example::CREATED],
+        }),
+    );
     schemas.insert("Problem".to_owned(), problem());
     schemas.insert("Fault".to_owned(), fault());
     schemas.insert("Operation".to_owned(), operation());
@@ -284,33 +276,40 @@ fn operation() -> Value {
 fn system(schemas: &mut Map<String, Value>) {
     let text = |description: &str| json!({"type": "string", "description": description});
     let yes_no = |description: &str| json!({"type": "boolean", "description": description});
-    schemas.insert("Resource".to_owned(), json!({
-        "title": "Resource",
-        "description": "An entity type that this gateway serves.",
-        "type": "object",
-        "required": ["apiPath", "description", "apiVersionNumber", "apiUrl", "apiDocumentationUrl"],
-        "properties": {
-            "apiPath": text("The path of its list."),
-            "description": text("What it is."),
-            "apiVersionNumber": text("The version of the API."),
-            "apiUrl": text("Where its list is."),
-            "apiDocumentationUrl": text("Where its documentation is."),
-        },
-    }));
-    schemas.insert("Version".to_owned(), json!({
-        "title": "Version",
-        "description": "A version of the API.",
-        "type": "object",
-        "required": ["version", "id", "updated", "current", "deprecated"],
-        "properties": {
-            "version": text("Its number."),
-            "id": text("Its name."),
-            "updated": {"type": "string", "description": "When it was last changed.", "format": "date-time"},
-            "current": yes_no("Whether this is the one to use."),
-            "deprecated": yes_no("Whether it will go away."),
-        },
-    }));
-    let ok = json!({"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "enum": ["ok"]}}});
+    schemas.insert(
+        "Resource".to_owned(),
+        json!({
+            "title": "Resource",
+            "description": "An entity type that this gateway serves.",
+            "type": "object",
+            "required": ["apiPath", "description", "apiVersionNumber", "apiUrl", "apiDocumentationUrl"],
+            "properties": {
+                "apiPath": text("The path of its list."),
+                "description": text("What it is."),
+                "apiVersionNumber": text("The version of the API."),
+                "apiUrl": text("Where its list is."),
+                "apiDocumentationUrl": text("Where its documentation is."),
+            },
+        }),
+    );
+    schemas.insert(
+        "Version".to_owned(),
+        json!({
+            "title": "Version",
+            "description": "A version of the API.",
+            "type": "object",
+            "required": ["version", "id", "updated", "current", "deprecated"],
+            "properties": {
+                "version": text("Its number."),
+                "id": text("Its name."),
+                "updated": {"type": "string", "description": "When it was last changed.", "format": "date-time"},
+                "current": yes_no("Whether this is the one to use."),
+                "deprecated": yes_no("Whether it will go away."),
+            },
+        }),
+    );
+    let ok =
+        json!({"type": "object", "required": ["status"], "properties": {"status": {"type": "string", "enum": ["ok"]}}});
     let titled = |title: &str, description: &str| {
         let mut schema = ok.clone();
         (schema["title"], schema["description"]) = (title.into(), description.into());
@@ -318,21 +317,27 @@ fn system(schemas: &mut Map<String, Value>) {
     };
     schemas.insert("Alive".to_owned(), titled("Alive", "The process answers."));
     schemas.insert("Ready".to_owned(), titled("Ready", "The gateway can serve requests."));
-    schemas.insert("Notready".to_owned(), json!({
-        "title": "Not ready",
-        "description": "What keeps the gateway from serving requests.",
-        "type": "object",
-        "required": ["errors"],
-        "properties": {"errors": {
+    schemas.insert(
+        "Notready".to_owned(),
+        json!({
+            "title": "Not ready",
+            "description": "What keeps the gateway from serving requests.",
             "type": "object",
-            "description": "The cause by the part it lies in.",
-            "additionalProperties": {"type": "string"},
-        }},
-    }));
-    schemas.insert("Document".to_owned(), json!({
-        "title": "OpenAPI document",
-        "type": "object",
-        "required": ["openapi", "info", "paths"],
-        "properties": {"openapi": text("3.1.0"), "info": {"type": "object"}, "paths": {"type": "object"}},
-    }));
+            "required": ["errors"],
+            "properties": {"errors": {
+                "type": "object",
+                "description": "The cause by the part it lies in.",
+                "additionalProperties": {"type": "string"},
+            }},
+        }),
+    );
+    schemas.insert(
+        "Document".to_owned(),
+        json!({
+            "title": "OpenAPI document",
+            "type": "object",
+            "required": ["openapi", "info", "paths"],
+            "properties": {"openapi": text("3.1.0"), "info": {"type": "object"}, "paths": {"type": "object"}},
+        }),
+    );
 }

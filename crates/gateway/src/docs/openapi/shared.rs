@@ -9,18 +9,14 @@ use super::reference;
 
 /// Parameters. Optional ones have no example: interactive references would send it along unasked.
 pub(super) fn parameters() -> Value {
-    let header = |name: &str, schema: Value, description: &str| {
-        json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema})
-    };
-    let query = |name: &str, schema: Value, description: &str| {
-        json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema})
-    };
+    let header = |name: &str, schema: Value, description: &str| json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
+    let query = |name: &str, schema: Value, description: &str| json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema});
     let text = || json!({"type": "string"});
     let slugs: Vec<_> = Slug::ALL.iter().map(|slug| slug.as_str()).collect();
     json!({
         "Id": {
             "name": "id", "in": "path", "required": true, "example": ID,
-            "description": "The entity's id. One outside the grammar is answered `404`, as there can be no such entity.",
+            "description": "The entity's id. One outside the grammar is answered `404`, as there can be no such entity; a create there `400`.",
             "schema": {"type": "string", "pattern": EntityId::PATTERN},
         },
         "Operation": {
@@ -55,9 +51,7 @@ pub(super) fn parameters() -> Value {
 
 /// Response headers.
 pub(super) fn headers() -> Value {
-    let header = |description: &str, example: &str| {
-        json!({"description": description, "schema": {"type": "string"}, "example": example})
-    };
+    let header = |description: &str, example: &str| json!({"description": description, "schema": {"type": "string"}, "example": example});
     let seconds = json!({"type": "integer", "minimum": 0});
     json!({
         "ETag": header("The version's strong validator, opaque.", ETAG),
@@ -88,7 +82,11 @@ pub(super) fn parameter_references(parameters: &[&str]) -> Value {
 /// References to headers, each by its name on the wire and its component.
 pub(super) fn header_references(headers: &[(&str, &str)]) -> Map<String, Value> {
     let common = [("Cache-Control", "CacheControl"), ("X-Request-ID", "RequestId")];
-    headers.iter().chain(&common).map(|(name, component)| ((*name).to_owned(), reference("headers", component))).collect()
+    headers
+        .iter()
+        .chain(&common)
+        .map(|(name, component)| ((*name).to_owned(), reference("headers", component)))
+        .collect()
 }
 
 /// The component that answers a status; the same for all operations, but for those that read and those that write.
@@ -122,7 +120,8 @@ pub(super) fn responses() -> Map<String, Value> {
 }
 
 fn response(slugs: &[Slug]) -> Value {
-    let told: Vec<_> = slugs.iter().map(|slug| format!("**{}.** {}", slug.title(), slug.explanation().trim())).collect();
+    let told: Vec<_> =
+        slugs.iter().map(|slug| format!("**{}.** {}", slug.title(), slug.explanation().trim())).collect();
     let examples = slugs.iter().map(|slug| (slug.as_str(), reference("examples", slug.as_str())));
     let examples: Map<_, _> = examples.map(|(name, example)| (name.to_owned(), example)).collect();
     problem_response(&told.join("\n\n"), examples, extra_headers(slugs))
@@ -130,9 +129,10 @@ fn response(slugs: &[Slug]) -> Value {
 
 /// A response that is a problem.
 pub(super) fn problem_response(description: &str, examples: Map<String, Value>, headers: &[(&str, &str)]) -> Value {
+    let headers = [headers, &[("Vary", "Vary")]].concat();
     json!({
         "description": description,
-        "headers": header_references(headers),
+        "headers": header_references(&headers),
         "content": {"application/problem+json": {"schema": reference("schemas", "Problem"), "examples": examples}},
     })
 }
@@ -164,7 +164,8 @@ pub(super) fn add_problems(responses: &mut Map<String, Value>, components: &[&st
 
 /// The `202` of a write.
 pub(super) fn accepted() -> Value {
-    let headers = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), ("Preference-Applied", "PreferenceApplied")];
+    let headers =
+        [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), ("Preference-Applied", "PreferenceApplied")];
     json!({
         "description": "The command is stored and will be carried out; what became of it is not known yet, because the client asked \
             not to wait or the data store did not answer in time. Ask the operation at `Location`.",

@@ -3,8 +3,8 @@
 use contract::Slug;
 use serde_json::{Map, Value, json};
 
-use super::shared::{add_problems, header_references, parameter_references};
 use super::super::documents::{API_VERSION, VERSIONS};
+use super::shared::{add_problems, header_references, parameter_references};
 use super::{SYSTEM, reference};
 
 const JSON: &str = "application/json";
@@ -71,7 +71,13 @@ fn resources() -> Value {
     });
     let ok = response("The resources.", JSON, content);
     let description = "One row per entity type: where it is and where it is described.";
-    get(&[], "listResources", "What this gateway serves", description, responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]))
+    get(
+        &[],
+        "listResources",
+        "What this gateway serves",
+        description,
+        responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]),
+    )
 }
 
 fn versions() -> Value {
@@ -79,12 +85,20 @@ fn versions() -> Value {
     let content = json!({"schema": schema, "examples": example(json!(VERSIONS))});
     let ok = response("The versions.", JSON, content);
     let description = "Which versions of the API this gateway answers, and which of them to use.";
-    get(&[], "listVersions", "Versions of the API", description, responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]))
+    get(
+        &[],
+        "listVersions",
+        "Versions of the API",
+        description,
+        responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]),
+    )
 }
 
 fn operation() -> Value {
-    let examples: Map<_, _> =
-        ["succeeded", "failed", "pending"].map(|name| (name.to_owned(), reference("examples", name))).into_iter().collect();
+    let examples: Map<_, _> = ["succeeded", "failed", "pending"]
+        .map(|name| (name.to_owned(), reference("examples", name)))
+        .into_iter()
+        .collect();
     let content = json!({"schema": reference("schemas", "Operation"), "examples": examples});
     let headers = [("Retry-After", "RetryAfter")];
     let ok = fresh("What became of the write; while it is pending, ask again after `Retry-After`.", &headers, content);
@@ -116,7 +130,13 @@ fn ready() -> Value {
 fn document(id: &str, media_type: &str, description: &str) -> Value {
     let content = json!({"schema": reference("schemas", "Document")});
     let ok = response("The OpenAPI document.", media_type, content);
-    get(&[], id, "The OpenAPI document", description, responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]))
+    get(
+        &[],
+        id,
+        "The OpenAPI document",
+        description,
+        responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]),
+    )
 }
 
 fn docs() -> Value {
@@ -124,7 +144,8 @@ fn docs() -> Value {
     let mut ok = response("The page.", "text/html", json!({"schema": {"type": "string"}}));
     ok["headers"] = header_references(&[etag]).into();
     let unchanged = json!({"description": "What the client has is current.", "headers": header_references(&[etag])});
-    let description = "This document to read and to try out in a browser. Everything that the page needs comes from the gateway.";
+    let description =
+        "This document to read and to try out in a browser. Everything that the page needs comes from the gateway.";
     let responses = responses([(200, ok), (304, unchanged)], &["Internal"]);
     get(&["IfNoneMatch"], "getDocs", "The interactive reference", description, responses)
 }
@@ -132,7 +153,8 @@ fn docs() -> Value {
 fn problem() -> Value {
     let slugs: Vec<_> = Slug::ALL.iter().map(|slug| format!("`{}`", slug.as_str())).collect();
     let ok = response("The page.", "text/html", json!({"schema": {"type": "string"}}));
-    let description = format!("What a problem's `type` means and what to do about it. The list is closed: {}.", slugs.join(", "));
+    let description =
+        format!("What a problem's `type` means and what to do about it. The list is closed: {}.", slugs.join(", "));
     let responses = responses([(200, ok)], &["InvalidRequest", "NotFound", "NotAcceptable", "Internal"]);
     get(&["Slug"], "getProblem", "What a problem means", &description, responses)
 }

@@ -62,7 +62,9 @@ fn operations_are_complete() {
             assert!(operation.get(key).is_some(), "{method} {path} has no {key}");
         }
         let parameters = parameters(&document, item, operation);
-        let named = |place: &'static str| parameters.iter().filter(move |p| p["in"] == place).map(|p| p["name"].as_str().unwrap());
+        let named = |place: &'static str| {
+            parameters.iter().filter(move |p| p["in"] == place).map(|p| p["name"].as_str().unwrap())
+        };
         let declared: Vec<_> = named("path").collect();
         let used: Vec<_> = path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).collect();
         assert_eq!(declared, used, "{path}");
@@ -116,7 +118,8 @@ fn examples_keep_to_their_schemas() {
     };
     for entity_type in registry.iter() {
         let names = Names::of(entity_type);
-        let example = |suffix: &str| &document["components"]["examples"][format!("{}{suffix}", names.component)]["value"];
+        let example =
+            |suffix: &str| &document["components"]["examples"][format!("{}{suffix}", names.component)]["value"];
         let create = example("Create").as_object().unwrap().clone();
         let draft = entity_type.accept(create, rules).unwrap();
         let id = contract::EntityId::parse(example::ID).unwrap();

@@ -8,7 +8,7 @@ use contract::{
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use serde_json::value::RawValue;
 
-use crate::database::{Error, Loaded, PAGE_BYTES_MAX};
+use crate::database::{Error, LOAD_BYTES_MAX, Loaded, PAGE_BYTES_MAX};
 use crate::decide::Entity;
 
 const ENTITY: &str =
@@ -26,11 +26,17 @@ pub(super) fn load(connection: &Connection, keys: Vec<Key>, commands: Vec<Comman
     // One snapshot for all of it.
     let transaction = connection.unchecked_transaction()?;
     let mut statement = connection.prepare_cached(ENTITY)?;
+    let mut size_bytes = 0;
     for key in keys {
         let Some(id) = &key.id else { continue };
         let found = statement.query_row((key.entity_type.as_str(), id.as_str()), entity).optional()?;
-        if let Some(entity) = found {
-            loaded.entities.insert(key, entity);
+        let Some(entity) = found else { continue };
+        let entity_bytes = entity.object.len();
+        if loaded.entities.insert(key, entity).is_none() {
+            size_bytes += entity_bytes;
+        }
+        if size_bytes > LOAD_BYTES_MAX && loaded.entities.len() > 1 {
+            return Ok(Err(Error::TooMuch));
         }
     }
     drop(statement);

@@ -1,0 +1,124 @@
+//! One example of each event, as it lies on the stream: others have written such records and will read them, so a change of a
+//! snapshot is a change of the format.
+
+use bytes::Bytes;
+use contract::reply::{Current, Page};
+use contract::wire::cloudevents::{encode_command, encode_quarantined, encode_reply, encode_view};
+use contract::{
+    Action, Command, CommandId, FieldError, Key, ListPosition, ListQuery, Outcome, OutcomeStatus, Precondition, Problem,
+    Record, Reply, ReplyBody, Retry, Slug, Stored, Timestamp, Topic, View,
+};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value, json};
+
+use crate::checks;
+
+const COMMAND: &str = "019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f";
+const OTHER: &str = "019364f0-7a4b-7c52-9d5e-0a1b2c3d4e60";
+const OBJECT: &str = r#"{"id":"old-1","term":"Keeping healthy – “well”","parent_id":null,"created":"2023-04-04T00:00:00Z","updated":"2026-11-24T09:30:00.125Z"}"#;
+
+fn time() -> Timestamp {
+    Timestamp::parse("2026-11-24T09:30:00.125Z").unwrap()
+}
+
+fn key() -> Key {
+    Key::parse("taxonomy:old-1").unwrap()
+}
+
+fn position() -> ListPosition {
+    ListPosition { created: Timestamp::parse("2023-04-04T00:00:00Z").unwrap(), id: key().id.unwrap() }
+}
+
+fn fields(value: Value) -> Map<String, Value> {
+    let Value::Object(map) = value else { panic!("an object") };
+    map
+}
+
+/// A command of that name.
+pub(crate) fn command(name: &str) -> Command {
+    let action = match name {
+        "create" => Action::Create(fields(json!({"term":"Keeping healthy","created":"2023-04-04T00:00:00Z"}))),
+        "update" => Action::Update(fields(json!({"term":"Keeping healthy – “well”","parent_id":null}))),
+        "retrieve" => Action::Retrieve { operation: None },
+        "outcome" => Action::Retrieve { operation: CommandId::parse(OTHER) },
+        _ => Action::List(ListQuery { limit: 50, after: Some(position()) }),
+    };
+    let is_list = matches!(action, Action::List(_));
+    Command {
+        id: CommandId::parse(COMMAND).unwrap(),
+        key: if is_list { Key::list(key().entity_type) } else { key() },
+        precondition: matches!(action, Action::Create(_)).then_some(Precondition::Absent),
+        action,
+        time: time(),
+        source: "/gateway/1".to_owned(),
+        request_id: Some("job-7:row-12".to_owned()),
+        traceparent: Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned()),
+    }
+}
+
+fn view() -> View {
+    View {
+        key: key(),
+        version: 2,
+        time: time(),
+        correlation: CommandId::parse(COMMAND).unwrap(),
+        object: Bytes::from_static(OBJECT.as_bytes()),
+        data_schema: checks::entity::registry().get("taxonomy").unwrap().data_schema().to_owned(),
+    }
+}
+
+fn reply(name: &str) -> Reply {
+    let problem = Problem::with_errors(Slug::InvalidEntity, vec![FieldError::field("term", "is required")]).retry(Retry::No);
+    let current = Current { object: Bytes::from_static(OBJECT.as_bytes()), view_time: time() };
+    let body = match name {
+        "rejected" => ReplyBody::Rejected(problem),
+        "unchanged" => ReplyBody::Unchanged(current),
+        "retrieved" => ReplyBody::Retrieved(current),
+        "listed" => {
+            let items = vec![RawValue::from_string(OBJECT.to_owned()).unwrap()];
+            ReplyBody::Listed(Page { items, total: 61, next: Some(position()) })
+        }
+        _ => ReplyBody::Outcome(Outcome {
+            command: CommandId::parse(OTHER).unwrap(),
+            status: OutcomeStatus::Failed,
+            version: Some(2),
+            problem: Some(problem),
+            created: Some(time()),
+        }),
+    };
+    Reply {
+        correlation: CommandId::parse(COMMAND).unwrap(),
+        key: if name == "listed" { Key::list(key().entity_type) } else { key() },
+        version: (name != "listed").then_some(2),
+        time: Timestamp::parse("2026-11-24T09:30:01Z").unwrap(),
+        body,
+    }
+}
+
+#[test]
+fn events_are_written_as_ever() {
+    let registry = checks::entity::registry();
+    let show = |name: &str, record: &Record| insta::assert_snapshot!(name, checks::text::of_record(record));
+    for name in ["create", "update", "retrieve", "outcome", "list"] {
+        let record = encode_command(&command(name), &registry);
+        show(&format!("command-{name}"), &record);
+        assert!(checks::command(&record, &registry));
+    }
+    let record = encode_view(&view(), "/store/1");
+    show("view", &record);
+    assert!(checks::view(&record));
+    for name in ["rejected", "unchanged", "retrieved", "listed", "outcome"] {
+        let record = encode_reply(&reply(name), "/store/1");
+        show(&format!("reply-{name}"), &record);
+        assert!(checks::reply(&record));
+    }
+    let stored = Stored { partition: 3, offset: 70, record: encode_command(&command("create"), &registry) };
+    show("quarantined", &encode_quarantined(Topic::Commands, &stored, "there is no entity type \"taxonomy\" here"));
+}
+
+/// Durable as well: the embedded stream stores headers in this form.
+#[test]
+fn headers_are_stored_as_ever() {
+    let headers = contract::Headers::from_pairs([("ce_id", &b"\xff1"[..]), ("", b""), ("content-type", b"application/json")]);
+    insta::assert_debug_snapshot!("headers", headers.as_bytes());
+}

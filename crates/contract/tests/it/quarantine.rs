@@ -1,0 +1,58 @@
+//! What could not be read is set aside as it came, within the bounds of a message.
+
+use contract::wire::cloudevents::{decode_command, encode_command, encode_quarantined};
+use contract::{Headers, Record, Stored, Topic};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use crate::{arbitrary, checks};
+
+proptest! {
+    #[test]
+    fn keeps_the_event_as_it_came(
+        key in vec(any::<u8>(), 0..40),
+        pairs in vec((arbitrary::text(), vec(any::<u8>(), 0..40)), 0..9),
+        value in vec(any::<u8>(), 0..99),
+        reason in arbitrary::text(),
+    ) {
+        let pairs = pairs.iter().map(|(name, value)| (name.as_str(), &value[..]));
+        checks::quarantined(&Record { key: key.into(), headers: Headers::from_pairs(pairs), value: value.into() }, &reason);
+    }
+}
+
+/// A header that says so already is the event's, not ours.
+#[test]
+fn the_reason_is_ours_even_where_the_event_has_one() {
+    let headers = Headers::from_pairs([("dos_reason", &b"theirs"[..]), ("dos_key", b"theirs")]);
+    let record = Record { key: "k".into(), headers, value: "v".into() };
+    let stored = Stored { partition: 0, offset: 0, record };
+    let kept = encode_quarantined(Topic::Commands, &stored, "ours");
+    assert_eq!(kept.headers.get("dos_reason"), Some(&b"ours"[..]));
+    assert_eq!(kept.headers.get("dos_key"), Some(&b"k"[..]));
+    assert_eq!(kept.headers.iter().filter(|(_, value)| *value == b"theirs").count(), 2);
+}
+
+/// The reason travels in a header beside the event: one as long as the event would not fit.
+#[test]
+fn a_reason_is_short_however_long_the_event_is() {
+    let registry = checks::entity::registry();
+    let long = "\u{1}".repeat(1 << 20);
+    let example = crate::examples::command("create");
+    let record = encode_command(&example, &registry);
+    for name in ["ce_specversion", "ce_type", "ce_precondition", "content-type"] {
+        let pairs = record.headers.iter().map(|(name, value)| (std::str::from_utf8(name).unwrap(), value));
+        let pairs = pairs.chain([(name, long.as_bytes())]);
+        let headers = Headers::from_pairs(pairs);
+        let record = Record { headers, ..record.clone() };
+        assert!(decode_command(&record, &registry).is_err(), "{name}");
+        checks::command(&record, &registry);
+    }
+    let long_type = format!("dos.{}.create", "a".repeat(1 << 20));
+    let headers = Headers::from_pairs([
+        ("ce_specversion", &b"1.0"[..]),
+        ("ce_id", b"1"),
+        ("ce_source", b"/x"),
+        ("ce_type", long_type.as_bytes()),
+    ]);
+    checks::command(&Record { headers, ..record }, &registry);
+}

@@ -1,0 +1,75 @@
+//! What was asked and answered, and what the program has of it.
+
+use serde_json::{Map, Value};
+
+use crate::http::{Lost, Response};
+
+/// One write and what its writer was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    /// A text that no other write has; the value of one of the fields in `patch`.
+    pub(crate) marker: String,
+    pub(crate) writer: usize,
+    /// The entity; none where the program chooses the id.
+    pub(crate) entity: Option<String>,
+    /// Whether it makes the entity's first version.
+    pub(crate) creates: bool,
+    /// The fields it sets.
+    pub(crate) patch: Map<String, Value>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What a writer knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was done: this version, these bytes.
+    Acknowledged { id: String, version: u64, etag: String, body: Vec<u8> },
+    /// The stream has it (`202`); after the restart its operation is asked whether it succeeded.
+    Accepted { operation: String, succeeded: Option<bool> },
+    /// It was not done: `retry` is `safe` or `no`.
+    Refused(u16),
+    /// Nobody knows: the connection was lost, or `retry` is `unknown`.
+    Unknown,
+    /// The answer is none that a write may have.
+    Strange(String),
+}
+
+/// One view of the topic.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    pub(crate) id: String,
+    pub(crate) version: u64,
+    /// The command that made it.
+    pub(crate) correlation: String,
+    pub(crate) object: Vec<u8>,
+}
+
+/// What `GET` gives.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) etag: String,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What an answer, or the want of one, tells about a write.
+pub(crate) fn outcome(answer: &Result<Response, Lost>) -> Outcome {
+    let Ok(response) = answer else { return Outcome::Unknown };
+    let strange = || Outcome::Strange(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)));
+    let body = response.json();
+    match (response.status, body["retry"].as_str()) {
+        (200 | 201, _) => {
+            let etag = response.header("etag").unwrap_or_default();
+            let version = etag.trim_start_matches('"').split('-').next().and_then(|version| version.parse().ok());
+            let (Some(version), Some(id)) = (version, body["id"].as_str()) else { return strange() };
+            let (id, etag, body) = (id.to_owned(), etag.to_owned(), response.body.clone());
+            Outcome::Acknowledged { id, version, etag, body }
+        }
+        (202, _) => match response.header("location") {
+            Some(operation) => Outcome::Accepted { operation: operation.to_owned(), succeeded: None },
+            None => strange(),
+        },
+        (400.., Some("safe" | "no")) => Outcome::Refused(response.status),
+        (400.., Some("unknown")) => Outcome::Unknown,
+        _ => strange(),
+    }
+}

@@ -1,0 +1,246 @@
+//! The program as it is called.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A `dos` that runs, killed when the test ends.
+pub(crate) struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    url: String,
+}
+
+/// What a `dos` that ended had to say.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) success: bool,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+fn dos() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dos"));
+    command.env_remove("RUST_BACKTRACE").stdin(Stdio::null());
+    command
+}
+
+impl Process {
+    pub(crate) fn serve(data_dir: &Path, flags: &[&str]) -> Self {
+        let mut command = dos();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(flags);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = lines(child.stdout.take().unwrap());
+        Self { child, lines, url: String::new() }
+    }
+
+    /// Waits for the line that says where the API is; gives what was said until then.
+    pub(crate) fn until_ready(&mut self) -> String {
+        let mut said = String::new();
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|_| panic!("not ready; said: {said}"));
+            said += &format!("{line}\n");
+            if let Some(rest) = line.strip_prefix("ready: API ") {
+                self.url = rest.split(' ').next().unwrap().to_owned();
+                return said;
+            }
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends it in order; it must say that all is well.
+    pub(crate) fn terminate(mut self) {
+        let sent = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(sent.success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(arguments: &[&str]) -> Ended {
+        let output = dos().args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Ended { success: output.status.success(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn succeeds(&self) -> &str {
+        assert!(self.success, "{self:?}");
+        &self.stdout
+    }
+
+    #[track_caller]
+    fn fails_with(&self, reason: &str) {
+        assert!(!self.success && self.stderr.contains(reason), "{reason}: {self:?}");
+        assert!(self.stderr.starts_with("error: ") && self.stderr.lines().count() < 8, "{self:?}");
+    }
+}
+
+fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
+    let (send, receive) = mpsc::channel();
+    std::thread::Builder::new()
+        .spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    return;
+                }
+            }
+        })
+        .unwrap();
+    receive
+}
+
+#[test]
+fn help_names_every_command_and_flag() {
+    let help = Process::run(&["--help"]);
+    for command in ["serve", "import", "export", "tail", "openapi", "config"] {
+        assert!(help.succeeds().contains(command), "{command}");
+    }
+    let help = Process::run(&["serve", "--help"]);
+    for flag in ["--listen", "--data-dir", "--config", "--entities", "--views", "--import", "--anonymous"] {
+        assert!(help.succeeds().contains(flag), "{flag}");
+    }
+}
+
+#[test]
+fn the_printed_settings_are_the_defaults() {
+    let printed = Process::run(&["config"]).succeeds().to_owned();
+    // With every setting's comment mark removed, the file must load, and be what holds without one; two have no default.
+    let set = |line: &str| {
+        let named = line.strip_prefix('#').filter(|rest| rest.contains(" = ") && !rest.starts_with(' '));
+        let without_default = ["admin_listen", "entities", "public_url", "anonymous"];
+        named.filter(|rest| !without_default.iter().any(|name| rest.starts_with(name))).unwrap_or(line).to_owned()
+    };
+    let text = printed.lines().map(set).collect::<Vec<_>>().join("\n");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    std::fs::write(&file, &text).unwrap();
+    let no_flags = Value::Object(serde_json::Map::new());
+    let loaded = dos::settings::Settings::load(Some(&file), &no_flags).unwrap();
+    assert_eq!(loaded, dos::settings::Settings::default());
+    let names = serde_json::to_value(loaded).unwrap();
+    for (name, value) in names.as_object().unwrap() {
+        let is_there = if value.is_object() { text.contains(&format!("[{name}]")) } else { text.contains(&format!("{name} = ")) };
+        assert!(is_there, "{name} is not in `dos config`");
+        for inner in value.as_object().into_iter().flat_map(|section| section.keys()) {
+            assert!(text.contains(&format!("\n{inner} = ")), "{name}.{inner} is not in `dos config`");
+        }
+    }
+}
+
+#[test]
+fn bad_settings_stop_the_start_and_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let with_file = |text: &str| {
+        let file = folder.path().join("settings.toml");
+        std::fs::write(&file, text).unwrap();
+        dos().args(["serve", "--data-dir"]).arg(&data).arg("--config").arg(file).output().unwrap()
+    };
+    let ended = |output: std::process::Output| Ended {
+        success: output.status.success(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    for (text, reason) in [
+        ("colour = 1", "colour"),
+        ("listen = \"nowhere\"", "listen"),
+        ("[http]\nwrite_wait_ms = \"long\"", "http.write_wait_ms"),
+        ("[http]\nin_flight_max = 0", "http.in_flight_max"),
+        ("[store]\noutcome_retention_hours = 1", "store.outcome_retention_hours"),
+        ("views = \"some\"", "views"),
+        ("listen = \"0.0.0.0:0\"", "--anonymous read"),
+        ("public_url = \"dos.example.org\"", "public_url"),
+        ("instance = \"a b\"", "instance"),
+        ("entities = \"/nowhere\"", "entities: the folder /nowhere"),
+        ("listen = ", "line 1"),
+        ("[log]\nfilter = \"[[\"", "log.filter"),
+    ] {
+        ended(with_file(text)).fails_with(reason);
+    }
+    let output = dos().args(["serve", "--data-dir"]).arg(&data).env("DOS_HTTP__READ_WAIT_MS", "x").output().unwrap();
+    ended(output).fails_with("http.read_wait_ms");
+    Process::run(&["serve", "--config", "/nowhere.toml"]).fails_with("/nowhere.toml");
+    assert!(!data.exists(), "nothing was made before the settings were checked");
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let refused = Process::run(&["serve", "--listen", &address, "--data-dir", data.to_str().unwrap()]);
+    assert!(!refused.success && refused.stderr.contains(&format!("error: listen: cannot listen on {address}")), "{refused:?}");
+}
+
+#[test]
+fn flags_come_before_the_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.toml");
+    std::fs::write(&file, "listen = \"0.0.0.0:1\"\nviews = \"nonsense\"\nanonymous = \"read\"").unwrap();
+    let mut command = dos();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data")).arg("--config").arg(&file);
+    command.env("DOS_LISTEN", "0.0.0.0:2").env("DOS_VIEWS", "on-demand").env("DOS_TEST_ANYTHING", "x");
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = lines(child.stdout.take().unwrap());
+    let mut process = Process { child, lines, url: String::new() };
+    process.until_ready();
+    assert!(process.url().starts_with("http://127.0.0.1:"));
+    process.terminate();
+}
+
+#[test]
+fn metrics_are_served_on_their_own_address() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut server = Process::serve(&folder.path().join("data"), &["--admin-listen", &admin]);
+    server.until_ready();
+    let get = |url: &str| String::from_utf8(Command::new("curl").args(["-s", url]).output().unwrap().stdout).unwrap();
+    get(&format!("{}/provider/none", server.url()));
+    let metrics = get(&format!("http://{admin}/metrics"));
+    assert!(metrics.contains("dos_http_requests_total{route=\"/{type}/{id}\",kind=\"read\",status=\"4xx\"} 1"), "{metrics}");
+    assert!(metrics.contains("# HELP dos_http_requests_total"), "{metrics}");
+    server.terminate();
+}
+
+#[test]
+fn tail_shows_events_and_filters_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut server = Process::serve(&data, &[]);
+    server.until_ready();
+    let file = folder.path().join("costoption.jsonl");
+    std::fs::write(&file, "{\"id\":\"a\",\"option\":\"A\"}\n{\"id\":\"b\",\"option\":\"B\"}\n").unwrap();
+    Process::run(&["import", file.to_str().unwrap(), "--url", &server.url()]).succeeds();
+    let mut tail = dos();
+    tail.args(["tail", "--from-start", "--id", "b", "--topic", "views", "--json", "--data-dir"]).arg(&data);
+    let mut child = tail.stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
+    assert!(line.contains("dos.costoption.view") && line.contains("\"B\""), "{line}");
+    serde_json::from_str::<Value>(&line).unwrap();
+    server.terminate();
+    Process::run(&["tail", "--data-dir", "/nowhere"]).fails_with("/nowhere");
+}

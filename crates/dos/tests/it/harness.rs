@@ -1,0 +1,225 @@
+//! A system of its own for each test, and clients to drive it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::Env;
+use dos::env::System;
+use dos::serve::Running;
+use dos::settings::{Settings, Views};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// The longest that anything here is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs each test on both kinds of views.
+macro_rules! matrix {
+    ($($test:ident)*) => {
+        mod materialised {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(crate::harness::Api::start(dos::settings::Views::Materialised).await).await })*
+        }
+        mod on_demand {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { super::$test(crate::harness::Api::start(dos::settings::Views::OnDemand).await).await })*
+        }
+    };
+}
+pub(crate) use matrix;
+
+/// A running system with its data in a folder of its own.
+pub(crate) struct Api {
+    pub(crate) running: Option<Running>,
+    pub(crate) settings: Settings,
+    client: reqwest::Client,
+    url: String,
+    _folder: Option<TempDir>,
+}
+
+pub(crate) fn settings(folder: &TempDir, views: Views) -> Settings {
+    let data_dir = folder.path().join("data");
+    Settings { listen: ([127, 0, 0, 1], 0).into(), data_dir, views, ..Settings::default() }
+}
+
+impl Api {
+    pub(crate) async fn start(views: Views) -> Self {
+        Self::start_with(views, |_| {}).await
+    }
+
+    pub(crate) async fn start_with(views: Views, change: impl FnOnce(&mut Settings)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = settings(&folder, views);
+        change(&mut settings);
+        Self { _folder: Some(folder), ..Self::open(settings).await }
+    }
+
+    async fn open(settings: Settings) -> Self {
+        // Certificates are not needed on loopback, but the client wants a provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let env: Arc<dyn Env> = Arc::new(System::new());
+        let running = Running::start(&settings, env, None).await.unwrap();
+        bounded(running.ready()).await;
+        let url = format!("http://{}", running.address);
+        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        Self { running: Some(running), settings, client, url, _folder: None }
+    }
+
+    /// Stops the system in order and starts it again on the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        let folder = self._folder.take();
+        *self = Self { _folder: folder, ..Self::open(self.settings.clone()).await };
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        // Connections that a client keeps open would have to be waited for.
+        self.client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        if let Some(running) = self.running.take() {
+            bounded(running.stop()).await;
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.client.request(Method::from_bytes(method.as_bytes()).unwrap(), self.url(path))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request("GET", path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request("POST", path).json(&body)).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request("PUT", path).json(&body)).await
+    }
+
+    /// Creates an entity at a chosen id.
+    pub(crate) async fn put_new(&self, path: &str, body: Value) -> Answer {
+        Answer::of(self.request("PUT", path).header("if-none-match", "*").json(&body)).await
+    }
+
+    /// Creates a provider and gives its id.
+    pub(crate) async fn provider(&self, name: &str) -> String {
+        let answer = self.post("/provider", json!({"name": name, "published": 1})).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.json["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends bytes as they are over a connection of its own, and reads until the server closes it.
+    pub(crate) async fn raw(&self, request: &[u8]) -> Answer {
+        let mut socket = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).await.unwrap();
+        // The server may answer, and close, before it has read everything.
+        let _ = socket.write_all(request).await;
+        let mut bytes = Vec::new();
+        let _ = bounded(socket.read_to_end(&mut bytes)).await;
+        Answer::parse(&bytes)
+    }
+}
+
+/// A response, read whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: Vec<(String, String)>,
+    pub(crate) text: String,
+    /// Null where the body is no JSON.
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        Self::read(request.send().await.unwrap()).await
+    }
+
+    async fn read(response: Response) -> Self {
+        let status = response.status().as_u16();
+        let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
+        let text = response.text().await.unwrap();
+        Self::new(status, headers, text)
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(bytes);
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no response: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned()));
+        Self::new(status, lines.filter_map(header).collect(), body.to_owned())
+    }
+
+    fn new(status: u16, headers: Vec<(String, String)>, text: String) -> Self {
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status, headers, text, json }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// Checks that this is a problem of the closed list, whole and consistent.
+    #[track_caller]
+    pub(crate) fn expect_problem(&self, status: u16, slug: &str) -> &Self {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.json["type"], format!("/problem/{slug}"), "{self:?}");
+        assert_eq!(self.json["status"], status);
+        assert_eq!(self.json["code"], status);
+        assert_eq!(self.json["message"], self.json["detail"]);
+        assert!(!self.json["detail"].as_str().unwrap().is_empty() && !self.json["title"].as_str().unwrap().is_empty());
+        assert_eq!(self.header("x-request-id"), self.json["request_id"].as_str(), "{self:?}");
+        assert_eq!(self.header("retry-after").is_some(), matches!(status, 429 | 503), "{self:?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> &Self {
+        assert_eq!(self.status, status, "{self:?}");
+        self
+    }
+
+    /// Pointers, parameters or headers of the errors, in order.
+    pub(crate) fn places(&self) -> Vec<&str> {
+        let errors = self.json["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let kinds = ["pointer", "parameter", "header"];
+        errors.iter().filter_map(|error| kinds.iter().find_map(|kind| error.get(*kind)?.as_str())).collect()
+    }
+}
+
+/// Waits for a future, but not for ever.
+pub(crate) async fn bounded<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// Asks again until it is as wanted.
+pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    bounded(async {
+        loop {
+            if let Some(found) = ask().await {
+                return found;
+            }
+            System::new().sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+}
+
+/// The root of the repository.
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
+}

@@ -1,0 +1,11 @@
+//! The system over real HTTP: the folders mirror the URLs; what depends on the views runs on both kinds.
+
+mod command_line;
+mod data;
+mod entity_types;
+mod events;
+mod harness;
+mod openapi;
+mod overload;
+mod readme;
+mod routes;

@@ -1,0 +1,5 @@
+mod bad_input;
+mod collection;
+mod entity;
+mod operation;
+mod system;

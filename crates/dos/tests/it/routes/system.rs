@@ -1,0 +1,81 @@
+//! `/`, `/versions`, `/health`, `/docs`, `/problem`
+
+use contract::Slug;
+use serde_json::json;
+
+use crate::harness::{Answer, Api};
+use dos::settings::Views;
+
+#[tokio::test]
+async fn the_index_lists_the_resources() {
+    let api = Api::start_with(Views::Materialised, |s| s.public_url = Some("https://dos.example.org/api/".into())).await;
+    let answer = api.get("/").await;
+    let resources = answer.expect(200).json.as_array().unwrap();
+    let paths: Vec<_> = resources.iter().map(|r| r["apiPath"].as_str().unwrap()).collect();
+    assert_eq!(paths.join(" "), "/provider /service /taxonomy /event /venue /contact /costoption /eligibility");
+    assert_eq!(resources[0]["apiUrl"], json!("https://dos.example.org/api/provider"));
+    for field in ["description", "apiVersionNumber", "apiDocumentationUrl"] {
+        assert!(!resources[0][field].as_str().unwrap().is_empty(), "{field}");
+    }
+    // URLs come from the settings, never from the request.
+    let created = Answer::of(
+        api.request("POST", "/provider").header("host", "evil.example").json(&json!({"name": "n", "published": 1})),
+    )
+    .await;
+    assert!(created.expect(201).header("location").unwrap().starts_with("https://dos.example.org/api/provider/"));
+}
+
+#[tokio::test]
+async fn versions_and_health() {
+    let api = Api::start(Views::Materialised).await;
+    let versions = api.get("/versions").await;
+    let current: Vec<_> = versions.expect(200).json.as_array().unwrap().iter().filter(|v| v["current"] == true).collect();
+    assert_eq!(current.len(), 1);
+    for field in ["version", "id", "updated", "current", "deprecated"] {
+        assert!(current[0].get(field).is_some(), "{field}");
+    }
+    for path in ["/health/alive", "/health/ready"] {
+        let answer = api.get(path).await;
+        assert_eq!(answer.expect(200).json, json!({"status": "ok"}));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+    }
+}
+
+#[tokio::test]
+async fn requests_are_labelled() {
+    let api = Api::start(Views::Materialised).await;
+    let taken = Answer::of(api.request("GET", "/provider").header("x-request-id", "abc-1:2")).await;
+    assert_eq!(taken.header("x-request-id"), Some("abc-1:2"));
+    let (long, spaced) = ("x".repeat(129), "a b");
+    for odd in [long.as_str(), spaced, ""] {
+        let made = Answer::of(api.request("GET", "/provider").header("x-request-id", odd)).await;
+        assert!(made.header("x-request-id").is_some_and(|label| label != odd && !label.is_empty()));
+    }
+    let one = api.get("/provider").await;
+    assert_ne!(one.header("x-request-id"), api.get("/provider").await.header("x-request-id"));
+}
+
+#[tokio::test]
+async fn every_problem_has_a_page() {
+    let api = Api::start(Views::Materialised).await;
+    for slug in Slug::ALL {
+        let page = api.get(&format!("/problem/{}", slug.as_str())).await;
+        assert!(page.expect(200).text.contains(slug.title()));
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+        assert!(page.header("content-security-policy").is_some());
+    }
+    api.get("/problem/none").await.expect_problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn the_reference_is_served_whole_and_locally() {
+    let api = Api::start(Views::Materialised).await;
+    let page = api.get("/docs").await;
+    assert_eq!(page.expect(200).header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));
+    assert!(!page.text.contains("http://") && !page.text.contains("https://"), "{}", page.text);
+    let known = api.request("GET", "/docs").header("if-none-match", page.header("etag").unwrap());
+    Answer::of(known).await.expect(304);
+    api.get("/docs/none.js").await.expect_problem(404, "not-found");
+    api.get("/docs/../provider").await.expect(200);
+}

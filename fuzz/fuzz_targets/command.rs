@@ -1,0 +1,18 @@
+//! Commands as the data store reads them from the stream.
+
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses a part")]
+#[path = "../../crates/contract/tests/it/checks/mod.rs"]
+mod checks;
+
+use std::sync::LazyLock;
+
+use contract::Registry;
+use libfuzzer_sys::fuzz_target;
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(checks::entity::registry);
+
+fuzz_target!(|bytes: &[u8]| {
+    checks::command(&checks::text::to_record(bytes), &REGISTRY);
+});

@@ -1,0 +1,13 @@
+//! Replies as a gateway reads them from the stream.
+
+#![no_main]
+
+#[allow(dead_code, reason = "each target uses a part")]
+#[path = "../../crates/contract/tests/it/checks/mod.rs"]
+mod checks;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    checks::reply(&checks::text::to_record(bytes));
+});
