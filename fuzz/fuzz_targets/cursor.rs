@@ -17,10 +17,10 @@ use twox_hash::XxHash3_64;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(checks::entity::registry);
 
-/// Whether the text is a cursor; one that is has one spelling, and the command made from it can be read.
+/// Whether the text is a cursor; one that is is written and read as the same, and the command made from it can be read.
 fn cursor(text: &str) -> bool {
     let Some(cursor) = Cursor::decode(text) else { return false };
-    assert_eq!(cursor.encode(), text);
+    assert_eq!(Cursor::decode(&cursor.encode()).as_ref(), Some(&cursor));
     let command = Command {
         id: CommandId::parse("019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f").expect("a UUID"),
         key: Key::list(REGISTRY.iter().next().expect("a type").name().clone()),

@@ -3,6 +3,7 @@
 mod bench;
 mod clock;
 mod convert;
+mod fuzz;
 mod interrupts;
 mod packages;
 mod shell;
@@ -28,6 +29,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Turn the published data set into the JSON Lines that `dos import` reads.
     Convert(convert::Arguments),
+    /// Run the fuzz targets (nightly and cargo-fuzz).
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
         Command::Test(arguments) => test::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,8 +15,8 @@ use proptest::prelude::*;
 use serde_json::value::to_raw_value;
 use serde_json::{Map, Value, json};
 
-/// The first instant of year 0, and the last one that [`Timestamp`] can hold, in milliseconds.
-pub(crate) const MILLIS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_207_200_999;
+/// The first instant of the year 0 and the last one of 9999, in milliseconds.
+pub(crate) const MILLIS: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 pub(crate) fn timestamp() -> impl Strategy<Value = Timestamp> {
     let edges = prop_oneof![Just(*MILLIS.start()), Just(*MILLIS.end()), Just(0), Just(-1)];

@@ -96,6 +96,26 @@ proptest! {
     }
 }
 
+/// Every instant can be written, so an event never has a time that its reader refuses.
+#[test]
+fn times_stay_within_the_years_that_can_be_written() {
+    let (first, last) = (*arbitrary::MILLIS.start(), *arbitrary::MILLIS.end());
+    for (millis, expected, text) in [
+        (i64::MIN, first, "0000-01-01T00:00:00Z"),
+        (first - 1, first, "0000-01-01T00:00:00Z"),
+        (last + 1, last, "9999-12-31T23:59:59.999Z"),
+        (i64::MAX, last, "9999-12-31T23:59:59.999Z"),
+    ] {
+        let time = Timestamp::from_millis(millis);
+        assert_eq!((time.as_millis(), time.to_string().as_str()), (expected, text));
+        assert!(checks::entity::timestamp(text));
+    }
+    assert_eq!(Timestamp::from_millis(last).plus_millis(1).as_millis(), last);
+    for beyond in ["0000-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"] {
+        assert_eq!(Timestamp::parse(beyond), None, "{beyond}");
+    }
+}
+
 /// The forms of RFC 9557 and ISO 8601 that RFC 3339 has not.
 #[test]
 fn other_forms_of_a_time_are_refused() {

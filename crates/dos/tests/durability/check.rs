@@ -134,7 +134,12 @@ impl Checker {
     }
 
     /// The one marker that is new in a version.
-    fn marker_of(&mut self, place: &str, before: Option<&Map<String, Value>>, after: &Map<String, Value>) -> Option<String> {
+    fn marker_of(
+        &mut self,
+        place: &str,
+        before: Option<&Map<String, Value>>,
+        after: &Map<String, Value>,
+    ) -> Option<String> {
         let new = after.iter().filter(|(name, value)| before.is_none_or(|before| before.get(*name) != Some(*value)));
         let markers: Vec<&str> =
             new.filter_map(|(_, value)| value.as_str()).filter(|text| text.starts_with(MARKER)).collect();
@@ -156,7 +161,8 @@ impl Checker {
         fields: &Map<String, Value>,
     ) {
         let marker = &write.marker;
-        if write.entity.as_ref().is_some_and(|entity| *entity != version.id) || write.creates != (version.version == 1) {
+        if write.entity.as_ref().is_some_and(|entity| *entity != version.id) || write.creates != (version.version == 1)
+        {
             self.broken(Kind::Effect, format!("{place}: {marker} was not meant for it"));
         }
         let id = Value::from(version.id.as_str());

@@ -20,10 +20,8 @@ const WRITES_MAX: usize = 1000;
 /// Writes one entity of some size.
 fn write(connection: &mut Connection, number: usize) -> (Write, Response) {
     let (id, marker) = (format!("full-{number}"), format!("{MARKER}{number}"));
-    let patch = Map::from_iter([
-        ("name".to_owned(), json!(marker)),
-        ("position".to_owned(), json!("x".repeat(TEXT_BYTES))),
-    ]);
+    let patch =
+        Map::from_iter([("name".to_owned(), json!(marker)), ("position".to_owned(), json!("x".repeat(TEXT_BYTES)))]);
     let headers = [("if-none-match", "*"), ("prefer", "wait=1")];
     let body = serde_json::Value::Object(patch.clone()).to_string();
     let response = connection.call("PUT", &format!("/contact/{id}"), &headers, &body).unwrap();

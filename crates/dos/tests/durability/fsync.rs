@@ -128,7 +128,9 @@ fn traced(trace: &Path, data: &Path) -> Command {
     assert!(version.is_ok(), "this test needs strace; install it with: apt-get install strace");
     let mut command = Command::new("strace");
     command.args(["-D", "-f", "-y", "-xx", "-s", "8192"]);
-    command.args(["-e", "trace=pwrite64,pwritev,pwritev2,write,writev,sendto,sendmsg,fdatasync,fsync", "-o"]).arg(trace);
+    command
+        .args(["-e", "trace=pwrite64,pwritev,pwritev2,write,writev,sendto,sendmsg,fdatasync,fsync", "-o"])
+        .arg(trace);
     command.arg(env!("CARGO_BIN_EXE_dos")).args(serve(data));
     command
 }

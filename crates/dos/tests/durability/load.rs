@@ -76,7 +76,9 @@ impl Writer {
         }
         let choice = random.below(100);
         match choice {
-            0..30 => Step { method: "POST", path: "/contact".to_owned(), ..create_at(String::new(), marker).anywhere() },
+            0..30 => {
+                Step { method: "POST", path: "/contact".to_owned(), ..create_at(String::new(), marker).anywhere() }
+            }
             30..45 => create_at(format!("w{}-{round}-{number}", self.number), marker),
             45..57 => merge(shared(random.below(SHARED)), marker, random),
             57..59 => merge(format!("missing-{number}"), marker, random),

@@ -112,7 +112,9 @@ impl Server {
         let mut process = Process::start(command, logs);
         let address = wait_for(START_MAX, "the ready line", || {
             let ready = process.stdout().lines().find_map(ready_line);
-            if ready.is_none() && let Some(status) = process.ended() {
+            if ready.is_none()
+                && let Some(status) = process.ended()
+            {
                 panic!("dos ended with {status} before it was ready:\n{}", process.stderr());
             }
             ready

@@ -99,7 +99,9 @@ fn an_accepted_write_without_an_outcome_or_without_its_effect() {
 fn a_write_applied_twice() {
     let mut history = History::good();
     history.versions.push(version("a", 4, "c4", object("a", "m-1", Some("m-2"), 4)));
-    history.found.insert("a".to_owned(), Found { etag: "\"4-ab\"".to_owned(), body: history.versions[3].object.clone() });
+    history
+        .found
+        .insert("a".to_owned(), Found { etag: "\"4-ab\"".to_owned(), body: history.versions[3].object.clone() });
     // Neither number nor bytes of the second are those acknowledged.
     assert_eq!(history.kinds(), [Kind::Changed, Kind::Changed, Kind::Doubled]);
 }
@@ -179,7 +181,9 @@ fn an_entity_that_get_does_not_find_or_finds_older() {
     history.found.clear();
     assert_eq!(history.kinds(), [Kind::Stale]);
     let mut history = History::good();
-    history.found.insert("a".to_owned(), Found { etag: "\"2-ab\"".to_owned(), body: history.versions[1].object.clone() });
+    history
+        .found
+        .insert("a".to_owned(), Found { etag: "\"2-ab\"".to_owned(), body: history.versions[1].object.clone() });
     assert_eq!(history.kinds(), [Kind::Stale]);
 }
 

@@ -21,9 +21,8 @@ fn frame(number: usize, holds: &str, commits: bool) -> [String; 2] {
     let mut page = vec![0; 4096];
     page[100..100 + holds.len()].copy_from_slice(holds.as_bytes());
     let at = 32 + number * 4120;
-    let write = |data: &[u8], at| {
-        format!("1 pwrite64(7<{}>, \"{}\", {}, {at}) = {}", log(), hex(data), data.len(), data.len())
-    };
+    let write =
+        |data: &[u8], at| format!("1 pwrite64(7<{}>, \"{}\", {}, {at}) = {}", log(), hex(data), data.len(), data.len());
     [write(&header, at), write(&page, at + 24)]
 }
 
@@ -119,13 +118,13 @@ fn frames_and_answers_that_are_split_otherwise() {
     let bytes = |line: &str| line.split('"').nth(1).unwrap().to_owned();
     let whole = bytes(&header) + &bytes(&page);
     let (first, second) = whole.split_at(4 * 120);
-    let write = |hex: &str, at| {
-        format!("1 pwrite64(7<{}>, \"{hex}\", {}, {at}) = {}", log(), hex.len() / 4, hex.len() / 4)
-    };
+    let write =
+        |hex: &str, at| format!("1 pwrite64(7<{}>, \"{hex}\", {}, {at}) = {}", log(), hex.len() / 4, hex.len() / 4);
     let text = answer("201 Created", OBJECT);
     let body = bytes(&text);
     let (head, tail) = body.split_at(4 * 30);
-    let send = |hex: &str| text.replace(&body, hex).replace(&(body.len() / 4).to_string(), &(hex.len() / 4).to_string());
+    let send =
+        |hex: &str| text.replace(&body, hex).replace(&(body.len() / 4).to_string(), &(hex.len() / 4).to_string());
     let lines = [write(first, 32), write(second, 32 + 120), sync(), send(head), send(tail)];
     assert_eq!(verdict(&lines), Ok(Proof { answered: 1, accepted: 0, frames: 1, syncs: 1 }));
     let early = [write(first, 32), write(second, 32 + 120), send(head), sync(), send(tail)];
