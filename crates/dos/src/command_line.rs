@@ -218,8 +218,13 @@ async fn announce(
     running.ready().await;
     let url = local_url(running.address);
     if let Some(path) = paths {
-        let args =
-            import::Args { paths: vec![path.clone()], url: url.clone(), dry_run: false, parallel: 64, no_timestamps: false };
+        let args = import::Args {
+            paths: vec![path.clone()],
+            url: url.clone(),
+            dry_run: false,
+            parallel: 64,
+            no_timestamps: false,
+        };
         let progress = progress::for_stderr(Unit::Bytes);
         let report = import::run(&args, Arc::clone(env), &*progress).await.context("import")?;
         report.write(&mut std::io::stdout().lock())?;

@@ -60,7 +60,19 @@ impl Gateway {
         let request_prefix = u32::from_be_bytes([a, b, c, d]);
         let metrics = HttpMetrics::new();
         let requests = AtomicU64::new(0);
-        Arc::new(Self { config, registry, env, views, dispatch, retrieves, ready, documents, metrics, request_prefix, requests })
+        Arc::new(Self {
+            config,
+            registry,
+            env,
+            views,
+            dispatch,
+            retrieves,
+            ready,
+            documents,
+            metrics,
+            request_prefix,
+            requests,
+        })
     }
 
     /// Whether requests about entities are answered.

@@ -73,8 +73,7 @@ fn all_targets() -> Result<Vec<String>> {
     let directory = workspace_root().join("fuzz/fuzz_targets");
     let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
     let names = entries.flatten().map(|entry| entry.file_name());
-    let mut names: Vec<_> =
-        names.filter_map(|name| Some(Path::new(&name).file_stem()?.to_str()?.to_owned())).collect();
+    let mut names: Vec<_> = names.filter_map(|name| Some(Path::new(&name).file_stem()?.to_str()?.to_owned())).collect();
     names.sort();
     Ok(names)
 }

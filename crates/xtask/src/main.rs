@@ -5,6 +5,7 @@ mod clock;
 mod convert;
 mod fuzz;
 mod interrupts;
+mod kill;
 mod packages;
 mod shell;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Convert(convert::Arguments),
     /// Run the fuzz targets (nightly and cargo-fuzz).
     Fuzz(fuzz::Arguments),
+    /// Kill the program under load, again and again, and count what was lost.
+    Kill(kill::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Kill(arguments) => kill::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

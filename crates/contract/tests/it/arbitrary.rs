@@ -37,7 +37,17 @@ pub(crate) fn key() -> impl Strategy<Value = Key> {
 
 /// Text as directories have it, with what breaks parsers among it.
 pub(crate) fn text() -> impl Strategy<Value = String> {
-    let odd = prop::sample::select(vec!["", "\u{a0}", "“quoted”", "£5", "a\r\nb", "\"\\/", "\u{2028}", "\u{10ffff}", "\u{0}"]);
+    let odd = prop::sample::select(vec![
+        "",
+        "\u{a0}",
+        "“quoted”",
+        "£5",
+        "a\r\nb",
+        "\"\\/",
+        "\u{2028}",
+        "\u{10ffff}",
+        "\u{0}",
+    ]);
     prop_oneof![4 => "\\PC{0,40}", 2 => any::<String>(), 1 => odd.prop_map(str::to_owned)]
 }
 
@@ -171,15 +181,16 @@ pub(crate) fn view() -> impl Strategy<Value = View> {
 }
 
 pub(crate) fn problem() -> impl Strategy<Value = Problem> {
-    let place = prop_oneof![
-        text().prop_map(Place::Pointer),
-        text().prop_map(Place::Parameter),
-        text().prop_map(Place::Header)
-    ];
+    let place =
+        prop_oneof![text().prop_map(Place::Pointer), text().prop_map(Place::Parameter), text().prop_map(Place::Header)];
     let errors = vec((place, text()).prop_map(|(place, detail)| FieldError { place, detail }), 0..4);
     let retry = option::of(prop::sample::select(vec![Retry::Safe, Retry::Unknown, Retry::No]));
-    (prop::sample::select(Slug::ALL), text(), errors, retry)
-        .prop_map(|(slug, detail, errors, retry)| Problem { slug, detail: detail.into(), errors, retry })
+    (prop::sample::select(Slug::ALL), text(), errors, retry).prop_map(|(slug, detail, errors, retry)| Problem {
+        slug,
+        detail: detail.into(),
+        errors,
+        retry,
+    })
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -191,9 +202,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 }
 
 pub(crate) fn reply() -> impl Strategy<Value = Reply> {
-    let current = || {
-        (full_object(), timestamp()).prop_map(|(object, view_time)| Current { object, view_time })
-    };
+    let current = || (full_object(), timestamp()).prop_map(|(object, view_time)| Current { object, view_time });
     let page = (vec(json(), 0..4), any::<u64>(), option::of(position())).prop_map(|(items, total, next)| {
         let items = items.iter().map(|item| to_raw_value(item).unwrap()).collect();
         ReplyBody::Listed(Page { items, total, next })

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use contract::reply::{Current, Page};
 use contract::wire::cloudevents::{encode_command, encode_quarantined, encode_reply, encode_view};
 use contract::{
-    Action, Command, CommandId, FieldError, Key, ListPosition, ListQuery, Outcome, OutcomeStatus, Precondition, Problem,
-    Record, Registry, Reply, ReplyBody, Retry, Slug, Stored, Timestamp, Topic, View,
+    Action, Command, CommandId, FieldError, Key, ListPosition, ListQuery, Outcome, OutcomeStatus, Precondition,
+    Problem, Record, Registry, Reply, ReplyBody, Retry, Slug, Stored, Timestamp, Topic, View,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 use crate::checks;
 
 /// Frozen here, so that its hash in `dataschema` does not follow the text of the file in `entities`.
-const TAXONOMY: &str = r#"{"type":"object","properties":{"term":{"type":"string"},"parent_id":{"type":["string","null"]}}}"#;
+const TAXONOMY: &str =
+    r#"{"type":"object","properties":{"term":{"type":"string"},"parent_id":{"type":["string","null"]}}}"#;
 
 const COMMAND: &str = "019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f";
 const OTHER: &str = "019364f0-7a4b-7c52-9d5e-0a1b2c3d4e60";
@@ -75,7 +76,8 @@ fn view() -> View {
 }
 
 fn reply(name: &str) -> Reply {
-    let problem = Problem::with_errors(Slug::InvalidEntity, vec![FieldError::field("term", "is required")]).retry(Retry::No);
+    let problem =
+        Problem::with_errors(Slug::InvalidEntity, vec![FieldError::field("term", "is required")]).retry(Retry::No);
     let current = Current { object: Bytes::from_static(OBJECT.as_bytes()), view_time: time() };
     let body = match name {
         "rejected" => ReplyBody::Rejected(problem),
@@ -126,6 +128,7 @@ fn events_are_written_as_ever() {
 /// Durable as well: the embedded stream stores headers in this form.
 #[test]
 fn headers_are_stored_as_ever() {
-    let headers = contract::Headers::from_pairs([("ce_id", &b"\xff1"[..]), ("", b""), ("content-type", b"application/json")]);
+    let headers =
+        contract::Headers::from_pairs([("ce_id", &b"\xff1"[..]), ("", b""), ("content-type", b"application/json")]);
     insta::assert_debug_snapshot!("headers", headers.as_bytes());
 }

@@ -10,7 +10,8 @@ use crate::{arbitrary, checks};
 
 /// The text of a value with one member of one object given twice, the second time with another value.
 fn with_repeated_key(value: &Value, at: Index) -> Option<String> {
-    let objects: Vec<&Value> = all(value).into_iter().filter(|v| v.as_object().is_some_and(|map| !map.is_empty())).collect();
+    let objects: Vec<&Value> =
+        all(value).into_iter().filter(|v| v.as_object().is_some_and(|map| !map.is_empty())).collect();
     let chosen = *objects.get(at.index(objects.len().max(1)))?;
     Some(write(value, chosen, at))
 }
@@ -37,7 +38,8 @@ fn write(value: &Value, chosen: &Value, at: Index) -> String {
                 let (name, _) = map.iter().nth(at.index(map.len())).unwrap();
                 // As an escape it is the same key.
                 let escaped: String = name.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect();
-                let again = if at.index(2) == 0 { Value::String(name.clone()).to_string() } else { format!("\"{escaped}\"") };
+                let again =
+                    if at.index(2) == 0 { Value::String(name.clone()).to_string() } else { format!("\"{escaped}\"") };
                 members.push(format!("{again}:null"));
             }
             format!("{{{}}}", members.join(","))

@@ -28,7 +28,8 @@ fn the_example_of_section_3() {
     let registry = crate::checks::entity::registry();
     let target = json!({"title":"Goodbye!","author":{"givenName":"John","familyName":"Doe"},"tags":["example","sample"],
         "content":"This will be unchanged"});
-    let patch = json!({"title":"Hello!","phoneNumber":"+01-123-456-7890","author":{"familyName":null},"tags":["example"]});
+    let patch =
+        json!({"title":"Hello!","phoneNumber":"+01-123-456-7890","author":{"familyName":null},"tags":["example"]});
     let expected = json!({"title":"Hello!","author":{"givenName":"John"},"tags":["example"],
         "content":"This will be unchanged","phoneNumber":"+01-123-456-7890"});
     let (Value::Object(target), Value::Object(patch)) = (target, patch) else { panic!("objects") };

@@ -21,9 +21,7 @@ fn every_seed_is_accepted() {
     each("command", |bytes| checks::command(&checks::text::to_record(bytes), &registry));
     each("view", |bytes| checks::view(&checks::text::to_record(bytes)));
     each("reply", |bytes| checks::reply(&checks::text::to_record(bytes)));
-    each("request_body", |bytes| {
-        checks::json::object(bytes).is_some_and(|map| checks::entity::body(&map, &registry))
-    });
+    each("request_body", |bytes| checks::json::object(bytes).is_some_and(|map| checks::entity::body(&map, &registry)));
     each("headers", checks::headers);
     each("operation_id", |bytes| checks::operation_id(std::str::from_utf8(bytes).unwrap()));
 }

@@ -19,7 +19,12 @@ use tokio::sync::watch;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves one connection after the other: a scraper needs no more.
-pub(super) async fn serve(listener: TcpListener, metrics: PrometheusHandle, env: Arc<dyn Env>, mut stop: watch::Receiver<bool>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    env: Arc<dyn Env>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let socket = tokio::select! {
             biased;

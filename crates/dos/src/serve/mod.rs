@@ -37,7 +37,11 @@ impl Running {
     ///
     /// # Errors
     /// What could not be opened or bound, and why.
-    pub async fn start(settings: &Settings, env: Arc<dyn Env>, metrics: Option<PrometheusHandle>) -> anyhow::Result<Self> {
+    pub async fn start(
+        settings: &Settings,
+        env: Arc<dyn Env>,
+        metrics: Option<PrometheusHandle>,
+    ) -> anyhow::Result<Self> {
         let registry = settings.registry()?;
         let stream = Embedded::open(&settings.data_dir, settings.stream(), Arc::clone(&env))?;
         let database = Sqlite::open(stream.clone()).await.context("the data store's tables cannot be opened")?;
@@ -49,15 +53,10 @@ impl Running {
             env.spawn(Box::pin(admin::serve(listener, metrics, Arc::clone(&env), stopped.clone())));
         }
         let port: Arc<dyn stream::Stream> = Arc::new(stream.clone());
-        let store = Store::start(
-            settings.store(),
-            registry.clone(),
-            Arc::clone(&port),
-            Arc::new(database),
-            Arc::clone(&env),
-        )
-        .await
-        .context("the data store cannot start")?;
+        let store =
+            Store::start(settings.store(), registry.clone(), Arc::clone(&port), Arc::new(database), Arc::clone(&env))
+                .await
+                .context("the data store cannot start")?;
         let gateway = Gateway::start(settings.gateway(), registry, port, Arc::clone(&env));
         let (done, served) = oneshot::channel();
         let serving = gateway::serve(Arc::clone(&gateway), listener, stopped);

@@ -179,10 +179,12 @@ impl Settings {
     pub fn load(file: Option<&Path>, flags: &impl Serialize) -> anyhow::Result<Self> {
         let mut figment = Figment::new();
         if let Some(file) = file {
-            let text = std::fs::read_to_string(file).with_context(|| format!("the settings file {} cannot be read", file.display()))?;
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("the settings file {} cannot be read", file.display()))?;
             figment = figment.merge(Toml::string(&text));
         }
-        let environment = Env::prefixed("DOS_").filter(|name| !format!("DOS_{name}").to_uppercase().starts_with(NOT_SETTINGS));
+        let environment =
+            Env::prefixed("DOS_").filter(|name| !format!("DOS_{name}").to_uppercase().starts_with(NOT_SETTINGS));
         figment = figment.merge(environment.split("__")).merge(Serialized::defaults(flags));
         let settings: Self = figment.extract().map_err(|error| {
             let faults: Vec<String> = error.into_iter().map(|fault| explain(&fault)).collect();
@@ -202,7 +204,9 @@ impl Settings {
         }
         if let Some(url) = &self.public_url {
             let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-            let fits = rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#<>\"".contains(&b)));
+            let fits = rest.is_some_and(|rest| {
+                !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && !b"?#<>\"".contains(&b))
+            });
             if !fits {
                 bail!("public_url: {url:?} is not of the form https://host/path");
             }
@@ -309,7 +313,8 @@ pub fn registry(folder: Option<&Path>) -> anyhow::Result<Registry> {
                 continue;
             }
             let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
-            let text = std::fs::read_to_string(&path).with_context(|| format!("entities: {} cannot be read", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("entities: {} cannot be read", path.display()))?;
             files.push((name, text));
         }
         if files.is_empty() {

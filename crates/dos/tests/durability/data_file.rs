@@ -26,9 +26,9 @@ fn refused(mut command: Command, logs: &Path, data: &Path) -> String {
     error
 }
 
-/// The database and its log; none where there is none.
-fn contents(data: &Path) -> Vec<Option<Vec<u8>>> {
-    ["dos.sqlite", "dos.sqlite-wal"].map(|name| std::fs::read(data.join(name)).ok()).into()
+/// The database and its log. (A log that is empty says no more than one that is not there.)
+fn contents(data: &Path) -> [Vec<u8>; 2] {
+    ["dos.sqlite", "dos.sqlite-wal"].map(|name| std::fs::read(data.join(name)).unwrap_or_default())
 }
 
 /// A data folder with entities in it.
@@ -68,6 +68,14 @@ impl Folder {
         folder
     }
 
+    /// One that was served and killed: most of it is in the log.
+    fn killed() -> Self {
+        let folder = Self::new();
+        folder.serve().process.kill();
+        assert!(contents(&folder.data)[1].len() > 100_000);
+        folder
+    }
+
     /// It must be refused with this hint, and nothing in it change.
     fn is_refused(&self, hint: &str) {
         self.is_refused_to(dos(), hint);
@@ -77,7 +85,9 @@ impl Folder {
         let before = contents(&self.data);
         let error = refused(command, self.folder.path(), &self.data);
         assert!(error.contains(hint), "{error} says {hint:?}");
-        assert!(contents(&self.data) == before, "a refused file is not changed: {error}");
+        let after = contents(&self.data);
+        assert!(after[0] == before[0], "a refused file is not changed: {error}");
+        assert!(after[1] == before[1], "its log is not changed, {} -> {}: {error}", before[1].len(), after[1].len());
     }
 }
 
@@ -118,10 +128,37 @@ fn a_damaged_file() {
     }
 }
 
+/// What the log has is all that is left of the last writes: it must outlive the refusal as well.
+#[test]
+fn a_damaged_file_with_a_log() {
+    let open = |folder: &Folder| std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
+    let damages: [(&str, &dyn Fn(&std::fs::File)); 4] = [
+        ("cut in its header", &|file| file.set_len(60).unwrap()),
+        ("no longer SQLite", &|file| file.write_all_at(&[0xa5; 100], 0).unwrap()),
+        ("cut after a page", &|file| file.set_len(4096).unwrap()),
+        ("its pages overwritten", &|file| file.write_all_at(&[0xa5; 16_000], 4096).unwrap()),
+    ];
+    for (what, damage) in damages {
+        let folder = Folder::killed();
+        damage(&open(&folder));
+        println!("{what}");
+        folder.is_refused("dos.sqlite is");
+    }
+}
+
+#[test]
+fn a_newer_or_foreign_file_with_a_log() {
+    for (at, hint) in [(60, "run the newer program"), (68, "belongs to another application")] {
+        let folder = Folder::killed();
+        let file = std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
+        file.write_all_at(&[0, 0, 1, 1], at).unwrap();
+        folder.is_refused(hint);
+    }
+}
+
 #[test]
 fn a_log_without_its_database() {
-    let folder = Folder::new();
-    folder.serve().process.kill();
+    let folder = Folder::killed();
     std::fs::remove_file(folder.file()).unwrap();
     folder.is_refused("its -wal file is there");
 }

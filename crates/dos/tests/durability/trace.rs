@@ -77,7 +77,7 @@ fn call(text: &str, begun: usize, ended: usize) -> Result<Call, String> {
     }
     // Without its end the arguments may be missing as well, but not those that were written.
     let (arguments, result) = match last.rsplit_once(" = ") {
-        Some((arguments, result)) => (arguments.trim_end().trim_end_matches(')'), result.split(' ').next()),
+        Some((arguments, result)) => (arguments.trim_end().trim_end_matches(')').trim_end(), result.split(' ').next()),
         None => (last.trim_end(), None),
     };
     let result = result.map(|result| result.parse().map_err(|_| format!("result {result:?}"))).transpose()?;

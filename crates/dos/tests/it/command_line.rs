@@ -42,7 +42,8 @@ impl Process {
     pub(crate) fn until_ready(&mut self) -> String {
         let mut said = String::new();
         loop {
-            let line = self.lines.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|_| panic!("not ready; said: {said}"));
+            let line =
+                self.lines.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|_| panic!("not ready; said: {said}"));
             said += &format!("{line}\n");
             if let Some(rest) = line.strip_prefix("ready: API ") {
                 self.url = rest.split(' ').next().unwrap().to_owned();
@@ -141,7 +142,8 @@ fn the_printed_settings_are_the_defaults() {
     assert_eq!(loaded, dos::settings::Settings::default());
     let names = serde_json::to_value(loaded).unwrap();
     for (name, value) in names.as_object().unwrap() {
-        let is_there = if value.is_object() { text.contains(&format!("[{name}]")) } else { text.contains(&format!("{name} = ")) };
+        let is_there =
+            if value.is_object() { text.contains(&format!("[{name}]")) } else { text.contains(&format!("{name} = ")) };
         assert!(is_there, "{name} is not in `dos config`");
         for inner in value.as_object().into_iter().flat_map(|section| section.keys()) {
             assert!(text.contains(&format!("\n{inner} = ")), "{name}.{inner} is not in `dos config`");
@@ -186,7 +188,10 @@ fn bad_settings_stop_the_start_and_are_named() {
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = busy.local_addr().unwrap().to_string();
     let refused = Process::run(&["serve", "--listen", &address, "--data-dir", data.to_str().unwrap()]);
-    assert!(!refused.success && refused.stderr.contains(&format!("error: listen: cannot listen on {address}")), "{refused:?}");
+    assert!(
+        !refused.success && refused.stderr.contains(&format!("error: listen: cannot listen on {address}")),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -195,7 +200,11 @@ fn flags_come_before_the_environment_and_that_before_the_file() {
     let file = folder.path().join("settings.toml");
     std::fs::write(&file, "listen = \"0.0.0.0:1\"\nviews = \"nonsense\"\nanonymous = \"read\"").unwrap();
     let mut command = dos();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(folder.path().join("data")).arg("--config").arg(&file);
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .arg("--config")
+        .arg(&file);
     command.env("DOS_LISTEN", "0.0.0.0:2").env("DOS_VIEWS", "on-demand").env("DOS_TEST_ANYTHING", "x");
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = lines(child.stdout.take().unwrap());
@@ -214,7 +223,10 @@ fn metrics_are_served_on_their_own_address() {
     let get = |url: &str| String::from_utf8(Command::new("curl").args(["-s", url]).output().unwrap().stdout).unwrap();
     get(&format!("{}/provider/none", server.url()));
     let metrics = get(&format!("http://{admin}/metrics"));
-    assert!(metrics.contains("dos_http_requests_total{route=\"/{type}/{id}\",kind=\"read\",status=\"4xx\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("dos_http_requests_total{route=\"/{type}/{id}\",kind=\"read\",status=\"4xx\"} 1"),
+        "{metrics}"
+    );
     assert!(metrics.contains("# HELP dos_http_requests_total"), "{metrics}");
     server.terminate();
 }

@@ -88,7 +88,8 @@ async fn a_view_that_cannot_be_read_hides_the_entity_until_the_next(api: Api) {
     let mut broken = attributes("dos.provider.view");
     broken.push(("ce_version", "2"));
     append(&api, Topic::Views, "provider:p", &broken, b"{\"id\":\"p\",").await;
-    let answer = crate::harness::eventually(async || Some(api.get("/provider/p").await).filter(|a| a.status != 200)).await;
+    let answer =
+        crate::harness::eventually(async || Some(api.get("/provider/p").await).filter(|a| a.status != 200)).await;
     answer.expect_problem(503, "unreadable-view");
     let rows = api.get("/provider").await;
     assert!(rows.expect(200).json.as_array().unwrap().len() <= 1);
@@ -119,11 +120,13 @@ async fn retrieves(api: &Api) -> usize {
 async fn events_carry_what_the_contract_says(api: Api) {
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = api.request("PUT", "/provider/p").header("if-none-match", "*").header("x-request-id", "label-1");
-    let request = request.header("traceparent", trace).header("authorization", "Bearer secret").header("cookie", "secret");
+    let request =
+        request.header("traceparent", trace).header("authorization", "Bearer secret").header("cookie", "secret");
     Answer::of(request.json(&json!({"name": "n", "published": 1}))).await.expect(201);
     let registry = contract::Registry::built_in().unwrap();
     let commands = records(&api, Topic::Commands).await;
-    let record = &commands.iter().find(|stored| header(&stored.record, "ce_type") == "dos.provider.create").unwrap().record;
+    let record =
+        &commands.iter().find(|stored| header(&stored.record, "ce_type") == "dos.provider.create").unwrap().record;
     let command = cloudevents::decode_command(record, &registry).unwrap();
     assert_eq!(&record.key[..], b"provider:p");
     assert_eq!(header(record, "ce_specversion"), "1.0");

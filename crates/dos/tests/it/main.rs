@@ -1,5 +1,7 @@
 //! The system over real HTTP: the folders mirror the URLs; what depends on the views runs on both kinds.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 mod command_line;
 mod data;
 mod entity_types;

@@ -64,7 +64,9 @@ impl Alone {
     async fn start_store(&self) -> Store {
         let database = Sqlite::open(self.stream.clone()).await.unwrap();
         let stream = Arc::new(self.stream.clone());
-        Store::start(store::Config::default(), self.registry.clone(), stream, Arc::new(database), Arc::clone(&self.env)).await.unwrap()
+        Store::start(store::Config::default(), self.registry.clone(), stream, Arc::new(database), Arc::clone(&self.env))
+            .await
+            .unwrap()
     }
 
     fn get(&self, path: &str) -> reqwest::RequestBuilder {
@@ -85,7 +87,10 @@ async fn a_write_whose_answer_is_late_is_pending_and_then_carried_out() {
         assert_eq!(accepted.expect(202).header("preference-applied"), Some("wait=0"));
         let location = accepted.header("location").unwrap().to_owned();
         let pending = Answer::of(alone.get(&location)).await;
-        assert_eq!((pending.expect(200).json["status"].as_str(), pending.header("retry-after")), (Some("pending"), Some("1")));
+        assert_eq!(
+            (pending.expect(200).json["status"].as_str(), pending.header("retry-after")),
+            (Some("pending"), Some("1"))
+        );
         let waited = Answer::of(alone.put_new("/provider/q").header("prefer", "wait=1")).await;
         assert_eq!(waited.expect(202).header("preference-applied"), Some("wait=1"));
         let store = alone.start_store().await;

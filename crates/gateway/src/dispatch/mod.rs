@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::wire::cloudevents;
-use contract::{Action, Command, CommandId, Env, Key, OperationId, Precondition, Problem, Registry, Retry, Slug, Topic};
+use contract::{
+    Action, Command, CommandId, Env, Key, OperationId, Precondition, Problem, Registry, Retry, Slug, Topic,
+};
 use stream::{AppendError, Stream};
 
 pub(crate) use answers::{Answer, Answers, Operation};
@@ -49,7 +51,13 @@ pub(crate) struct Undelivered {
 }
 
 impl Dispatch {
-    pub(crate) fn command(&self, key: Key, action: Action, precondition: Option<Precondition>, labels: Labels) -> Command {
+    pub(crate) fn command(
+        &self,
+        key: Key,
+        action: Action,
+        precondition: Option<Precondition>,
+        labels: Labels,
+    ) -> Command {
         Command {
             id: CommandId(self.env.uuid()),
             key,
@@ -135,7 +143,8 @@ fn append_problem(error: &AppendError) -> Problem {
         // Causes may name hosts and files; they are for the log.
         AppendError::Unavailable(reason) => {
             tracing::warn!(reason, "a command was refused");
-            Problem::new(Slug::StreamUnreachable, "the event stream cannot be reached; nothing was stored").retry(Retry::Safe)
+            Problem::new(Slug::StreamUnreachable, "the event stream cannot be reached; nothing was stored")
+                .retry(Retry::Safe)
         }
         AppendError::Unknown(reason) => {
             tracing::warn!(reason, "the outcome of a command is in doubt");

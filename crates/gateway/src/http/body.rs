@@ -42,7 +42,8 @@ async fn collect(mut body: Incoming) -> Result<Bytes, Failure> {
     let mut buffer = BytesMut::new();
     let mut length = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Failure::new(Slug::InvalidRequest, "the body ended before its announced length"))?;
+        let frame =
+            frame.map_err(|_| Failure::new(Slug::InvalidRequest, "the body ended before its announced length"))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
         if length > DRAIN_BYTES_MAX {
@@ -79,7 +80,8 @@ fn check_media_type(parts: &Parts) -> Result<(), Failure> {
     if let Some(encoding) = parts.headers.get(CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
-        return Err(unsupported("an encoded body is not read; send it without Content-Encoding").with(ACCEPT_ENCODING, "identity"));
+        return Err(unsupported("an encoded body is not read; send it without Content-Encoding")
+            .with(ACCEPT_ENCODING, "identity"));
     }
     let Some(content_type) = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
         return Err(unsupported("send the body with Content-Type: application/json"));

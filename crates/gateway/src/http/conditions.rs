@@ -65,7 +65,8 @@ pub(crate) fn refuse(headers: &HeaderMap) -> Result<(), Failure> {
     match precondition(headers)? {
         None => Ok(()),
         Some(Precondition::Absent) => {
-            let detail = "If-None-Match: * on a collection never holds, for it exists; PUT to the id that is to be created";
+            let detail =
+                "If-None-Match: * on a collection never holds, for it exists; PUT to the id that is to be created";
             Err(Problem::new(Slug::PreconditionFailed, detail).retry(Retry::No).into())
         }
     }

@@ -54,7 +54,9 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -
     let route = route(uri.path(), &gateway.registry);
     let route_label = route.as_ref().map_or(RouteLabel::Unknown, Route::label);
     let deprecated = match &route {
-        Some(Route::Collection(resource) | Route::Entity(resource, _)) if resource.deprecated => Some(resource.entity_type.name()),
+        Some(Route::Collection(resource) | Route::Entity(resource, _)) if resource.deprecated => {
+            Some(resource.entity_type.name())
+        }
         _ => None,
     };
     let answered = answer(Call { gateway, parts, request_id }, route.as_ref(), body).await;
@@ -98,7 +100,10 @@ async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Re
     if route.needs_views() {
         check_access(&call, &method)?;
         if !call.gateway.ready.is_open() {
-            return Err(Failure::new(Slug::NotReady, "the gateway is reading its views; /health/ready says how far it is"));
+            return Err(Failure::new(
+                Slug::NotReady,
+                "the gateway is reading its views; /health/ready says how far it is",
+            ));
         }
     }
     match (route, method) {
@@ -129,7 +134,10 @@ fn options(route: &Route<'_>) -> Answered {
 fn check_limits(parts: &Parts) -> Result<(), Failure> {
     let uri_bytes = parts.uri.path_and_query().map_or(0, |p| p.as_str().len());
     if uri_bytes > URI_BYTES_MAX {
-        return Err(Failure::new(Slug::UriTooLong, format!("the URI has {uri_bytes} bytes; {URI_BYTES_MAX} are allowed")));
+        return Err(Failure::new(
+            Slug::UriTooLong,
+            format!("the URI has {uri_bytes} bytes; {URI_BYTES_MAX} are allowed"),
+        ));
     }
     let fields = parts.headers.len();
     if fields > HEADER_FIELDS_MAX {

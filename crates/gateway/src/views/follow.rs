@@ -42,7 +42,8 @@ impl Follow {
     pub(crate) fn start(self: Arc<Self>) {
         let env = Arc::clone(&self.env);
         env.spawn(Box::pin(async move {
-            let (Some(replies), Some(views)) = (self.bounds(Topic::Replies).await, self.bounds(Topic::Views).await) else {
+            let (Some(replies), Some(views)) = (self.bounds(Topic::Replies).await, self.bounds(Topic::Views).await)
+            else {
                 return;
             };
             for (partition, bounds) in (0..).zip(replies) {
@@ -98,7 +99,13 @@ impl Follow {
         }
     }
 
-    async fn read(&self, topic: Topic, partition: Partition, next: &mut Offset, until: Offset) -> Result<(), StreamError> {
+    async fn read(
+        &self,
+        topic: Topic,
+        partition: Partition,
+        next: &mut Offset,
+        until: Offset,
+    ) -> Result<(), StreamError> {
         let mut tail = self.stream.tail(topic, partition, *next).await?;
         loop {
             for stored in tail.next(BATCH).await? {

@@ -83,7 +83,11 @@ impl Materialised {
     }
 
     /// One page: the rows, how many there are in all, and where the next page begins.
-    pub(crate) fn list(&self, entity_type: &TypeName, query: &ListQuery) -> (Vec<Arc<Held>>, u64, Option<ListPosition>) {
+    pub(crate) fn list(
+        &self,
+        entity_type: &TypeName,
+        query: &ListQuery,
+    ) -> (Vec<Arc<Held>>, u64, Option<ListPosition>) {
         let Some(collection) = self.collections.get(entity_type) else { return (Vec::new(), 0, None) };
         let from = match &query.after {
             Some(after) => Bound::Excluded((after.created, after.id.clone())),

@@ -81,7 +81,9 @@ impl OnDemand {
 
     /// Remembers for a while that there is no such entity.
     pub(crate) fn mark_absent(&self, key: &Key) {
-        self.cache.entry_by_ref(key).and_compute_with(|entry| if entry.is_some() { Op::Nop } else { Op::Put(Slot::Absent) });
+        self.cache
+            .entry_by_ref(key)
+            .and_compute_with(|entry| if entry.is_some() { Op::Nop } else { Op::Put(Slot::Absent) });
     }
 
     /// Marks an entity whose latest record cannot be read.
@@ -115,11 +117,7 @@ pub(crate) enum Boarding<T> {
     /// Wait for the answer that another asked for.
     Joined(Flown<T>),
     /// Ask, and send the answer to all.
-    Leads {
-        number: u64,
-        send: watch::Sender<Option<T>>,
-        result: Flown<T>,
-    },
+    Leads { number: u64, send: watch::Sender<Option<T>>, result: Flown<T> },
 }
 
 impl<T: Clone> Flights<T> {

@@ -281,6 +281,9 @@ fn connect(file: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // A connection stays with one thread at a time, so SQLite's own mutexes are of no use.
     let connection = Connection::open_with_flags(file, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_WAIT)?;
+    // Closing must not write, neither after a failure nor where the file is refused: a damaged one and its log stay as
+    // they are. The writer checkpoints by itself.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 
@@ -307,8 +310,6 @@ fn set_up_writer(connection: &Connection, file: &Path, options: &Options) -> Res
         let pages = (size_bytes_max / page_bytes.max(1)).clamp(1, u64::from(u32::MAX - 1));
         connection.query_row(&format!("PRAGMA max_page_count = {pages}"), (), |_| Ok(())).map_err(sql)?;
     }
-    // Closing must not write after a failure; the writer checkpoints by itself.
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(sql)?;
     Ok(())
 }
 
@@ -334,7 +335,6 @@ fn connect_checkpointer(file: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "fullfsync", true)?;
     connection.query_row("PRAGMA wal_autocheckpoint = 0", (), |_| Ok(()))?;
-    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn to_record(text: &[u8]) -> Record {
 /// Writes the text of a record whose parts are text.
 pub(crate) fn of_record(record: &Record) -> String {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let headers: String = record.headers.iter().map(|(name, value)| format!("{}: {}\n", text(name), text(value))).collect();
+    let headers: String =
+        record.headers.iter().map(|(name, value)| format!("{}: {}\n", text(name), text(value))).collect();
     format!("{}\n{headers}\n{}", text(&record.key), text(&record.value))
 }
 

@@ -74,7 +74,9 @@ async fn bodies_that_break_the_schema(api: Api) {
     let both = json!({"name": "n", "published": 1, "desc": "a", "description": "b"});
     assert_eq!(api.post("/service", both).await.expect_problem(422, "invalid-entity").places().len(), 2);
     for list in [json!(["a", "a"]), json!(["a b"]), json!("a"), json!(vec!["a"; 201])] {
-        api.post("/service", json!({"name": "n", "published": 1, "taxonomy_ids": list})).await.expect_problem(422, "invalid-entity");
+        api.post("/service", json!({"name": "n", "published": 1, "taxonomy_ids": list}))
+            .await
+            .expect_problem(422, "invalid-entity");
     }
     nothing_stayed(&api).await;
 }
@@ -86,20 +88,26 @@ async fn bodies_of_the_wrong_kind(api: Api) {
         answer.expect_problem(415, "unsupported-media-type");
     }
     Answer::of(api.request("POST", "/provider").body(body)).await.expect_problem(415, "unsupported-media-type");
-    let encoded = api.request("POST", "/provider").header("content-encoding", "gzip").header("content-type", "application/json");
+    let encoded =
+        api.request("POST", "/provider").header("content-encoding", "gzip").header("content-type", "application/json");
     let answer = Answer::of(encoded.body(body)).await;
     assert_eq!(answer.expect_problem(415, "unsupported-media-type").header("accept-encoding"), Some("identity"));
     nothing_stayed(&api).await;
-    let fine = api.request("POST", "/provider").header("content-type", "Application/JSON; charset=\"UTF-8\"").body(body);
+    let fine =
+        api.request("POST", "/provider").header("content-type", "Application/JSON; charset=\"UTF-8\"").body(body);
     Answer::of(fine).await.expect(201);
 }
 
 async fn a_body_that_is_too_large(api: Api) {
     let body = format!(r#"{{"name":"n","published":1,"description":"{}"}}"#, "x".repeat(10 << 20));
-    let answer = Answer::of(api.request("POST", "/provider").header("content-type", "application/json").body(body.clone())).await;
+    let answer =
+        Answer::of(api.request("POST", "/provider").header("content-type", "application/json").body(body.clone()))
+            .await;
     answer.expect_problem(413, "body-too-large");
     // Without an announced length.
-    let mut request = b"POST /provider HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    let mut request =
+        b"POST /provider HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+            .to_vec();
     request.extend_from_slice(format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len()).as_bytes());
     api.raw(&request).await.expect_problem(413, "body-too-large");
     // With `Expect`, the body is never asked for.
@@ -115,7 +123,9 @@ async fn ids_outside_the_grammar(api: Api) {
         let get = format!("GET /provider/{id} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         api.raw(get.as_bytes()).await.expect_problem(404, "not-found");
     }
-    for (id, status, slug) in [("a%2Fb", 400, "invalid-request"), (&long, 400, "invalid-request"), ("a/b", 404, "not-found")] {
+    for (id, status, slug) in
+        [("a%2Fb", 400, "invalid-request"), (&long, 400, "invalid-request"), ("a/b", 404, "not-found")]
+    {
         let answer = api.put_new(&format!("/provider/{id}"), json!({"name": "n", "published": 1})).await;
         answer.expect_problem(status, slug);
     }
@@ -126,7 +136,8 @@ async fn heads_that_are_too_large(api: Api) {
     let many: String = (0..500).map(|i| format!("x-header-{i}: v\r\n")).collect();
     let request = format!("GET /provider HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{many}\r\n");
     api.raw(request.as_bytes()).await.expect_problem(431, "headers-too-large");
-    let request = format!("GET /provider HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "v".repeat(40_000));
+    let request =
+        format!("GET /provider HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx: {}\r\n\r\n", "v".repeat(40_000));
     api.raw(request.as_bytes()).await.expect_problem(431, "headers-too-large");
     let request = format!("GET /provider?{} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", "v".repeat(9_000));
     api.raw(request.as_bytes()).await.expect_problem(414, "uri-too-long");
@@ -144,7 +155,8 @@ async fn conditions_that_are_not_offered_are_not_passed_over(api: Api) {
         let answer = Answer::of(api.request("PUT", &path).header(name, value).json(&json!({"name": "m"}))).await;
         assert_eq!(answer.expect_problem(400, "invalid-request").places(), [name]);
     }
-    let post = api.request("POST", "/provider").header("if-none-match", "*").json(&json!({"name": "n", "published": 1}));
+    let post =
+        api.request("POST", "/provider").header("if-none-match", "*").json(&json!({"name": "n", "published": 1}));
     Answer::of(post).await.expect_problem(412, "precondition-failed");
     assert_eq!(api.get(&path).await.json["name"], json!("n"));
     assert_eq!(api.get("/provider").await.header("x-total-count"), Some("1"));
@@ -161,7 +173,8 @@ async fn what_is_not_acceptable(api: Api) {
             with(taken).await.expect(200);
         }
     }
-    let post = api.request("POST", "/provider").header("accept", "text/html").json(&json!({"name": "n", "published": 1}));
+    let post =
+        api.request("POST", "/provider").header("accept", "text/html").json(&json!({"name": "n", "published": 1}));
     Answer::of(post).await.expect_problem(406, "not-acceptable");
     assert_eq!(api.get("/provider").await.header("x-total-count"), Some("1"));
 }

@@ -74,7 +74,10 @@ async fn parameters_are_checked(api: Api) {
     let answer = api.get("/costoption?colour=red&limit=3").await;
     assert!(answer.expect_problem(400, "invalid-request").text.contains("known here: limit, cursor"), "{answer:?}");
     let answer = api.get(&format!("/provider?cursor={cursor}")).await;
-    assert!(answer.expect_problem(400, "invalid-request").text.contains("belongs to the list of costoption"), "{answer:?}");
+    assert!(
+        answer.expect_problem(400, "invalid-request").text.contains("belongs to the list of costoption"),
+        "{answer:?}"
+    );
     for bad in ["", "AAAA", "%00", &format!("{cursor}A"), &cursor[..cursor.len() - 2]] {
         let answer = api.get(&format!("/costoption?cursor={bad}")).await;
         assert_eq!(answer.expect_problem(400, "invalid-request").places(), ["cursor"], "{bad}");
@@ -137,10 +140,15 @@ async fn the_plural_paths_of_1_0_still_work(api: Api) {
     assert_eq!(answer.header("location").unwrap(), format!("/service/{id}"));
     let answer = api.put(&format!("/services/{id}"), json!({"desc": "e"})).await;
     assert_eq!(answer.expect(200).header("content-location").unwrap(), format!("/service/{id}"));
-    for (path, successor) in [("/services".to_owned(), "/service".to_owned()), (format!("/services/{id}"), format!("/service/{id}"))] {
+    for (path, successor) in
+        [("/services".to_owned(), "/service".to_owned()), (format!("/services/{id}"), format!("/service/{id}"))]
+    {
         let answer = api.get(&path).await;
         assert!(answer.expect(200).header("deprecation").unwrap().starts_with('@'));
-        assert!(answer.headers("link").contains(&format!("<{successor}>; rel=\"successor-version\"").as_str()), "{answer:?}");
+        assert!(
+            answer.headers("link").contains(&format!("<{successor}>; rel=\"successor-version\"").as_str()),
+            "{answer:?}"
+        );
     }
     let answer = api.get(&format!("/service/{id}")).await;
     assert_eq!((answer.header("deprecation"), answer.header("link")), (None, None));

@@ -140,7 +140,10 @@ async fn no_cache_asks_the_data_store(api: Api) {
     assert_eq!((asked.expect(200).text.as_str(), asked.header("etag")), (plain.text.as_str(), plain.header("etag")));
     let none = Answer::of(api.request("GET", "/provider/none").header("cache-control", "no-cache")).await;
     none.expect_problem(404, "not-found");
-    let known = api.request("GET", &path).header("cache-control", "no-cache").header("if-none-match", plain.header("etag").unwrap());
+    let known = api
+        .request("GET", &path)
+        .header("cache-control", "no-cache")
+        .header("if-none-match", plain.header("etag").unwrap());
     Answer::of(known).await.expect(304);
 }
 
@@ -185,7 +188,10 @@ async fn everything_is_there_after_a_restart(mut api: Api) {
     for _ in 0..2 {
         api.restart().await;
         let read = api.get(&path).await;
-        assert_eq!((read.expect(200).text.as_str(), read.header("etag")), (changed.text.as_str(), changed.header("etag")));
+        assert_eq!(
+            (read.expect(200).text.as_str(), read.header("etag")),
+            (changed.text.as_str(), changed.header("etag"))
+        );
         assert_eq!(api.get("/provider").await.header("x-total-count"), Some("1"));
     }
     assert!(version(&api.put(&path, json!({"name": "o"})).await) == 3);

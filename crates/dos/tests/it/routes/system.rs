@@ -8,7 +8,8 @@ use dos::settings::Views;
 
 #[tokio::test]
 async fn the_index_lists_the_resources() {
-    let api = Api::start_with(Views::Materialised, |s| s.public_url = Some("https://dos.example.org/api/".into())).await;
+    let api =
+        Api::start_with(Views::Materialised, |s| s.public_url = Some("https://dos.example.org/api/".into())).await;
     let answer = api.get("/").await;
     let resources = answer.expect(200).json.as_array().unwrap();
     let paths: Vec<_> = resources.iter().map(|r| r["apiPath"].as_str().unwrap()).collect();
@@ -29,7 +30,8 @@ async fn the_index_lists_the_resources() {
 async fn versions_and_health() {
     let api = Api::start(Views::Materialised).await;
     let versions = api.get("/versions").await;
-    let current: Vec<_> = versions.expect(200).json.as_array().unwrap().iter().filter(|v| v["current"] == true).collect();
+    let current: Vec<_> =
+        versions.expect(200).json.as_array().unwrap().iter().filter(|v| v["current"] == true).collect();
     assert_eq!(current.len(), 1);
     for field in ["version", "id", "updated", "current", "deprecated"] {
         assert!(current[0].get(field).is_some(), "{field}");

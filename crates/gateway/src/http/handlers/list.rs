@@ -42,7 +42,11 @@ pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>) -> Result<Answ
         let name = resource.entity_type.name();
         let cursor = Cursor { entity_type: name.clone(), after }.encode();
         let public_url = &call.gateway.config.public_url;
-        response::set(&mut response, LINK, &format!("<{public_url}/{name}?limit={limit}&cursor={cursor}>; rel=\"next\""));
+        response::set(
+            &mut response,
+            LINK,
+            &format!("<{public_url}/{name}?limit={limit}&cursor={cursor}>; rel=\"next\""),
+        );
     }
     Ok(response)
 }
@@ -54,7 +58,8 @@ fn list_query(call: &Call<'_>, resource: Resource<'_>) -> Result<ListQuery, Fail
         match name.as_str() {
             "limit" => match value.parse() {
                 Ok(limit @ 1..=LIST_LIMIT_MAX) => list.limit = limit,
-                _ => errors.push(FieldError::parameter("limit", format!("must be a whole number from 1 to {LIST_LIMIT_MAX}"))),
+                _ => errors
+                    .push(FieldError::parameter("limit", format!("must be a whole number from 1 to {LIST_LIMIT_MAX}"))),
             },
             _ => match Cursor::decode(&value) {
                 Some(cursor) if cursor.entity_type == *resource.entity_type.name() => list.after = Some(cursor.after),

@@ -23,9 +23,10 @@ use crate::dispatch::Labels;
 /// The id in a path, decoded; outside the grammar there is no entity, so that is `404`.
 fn entity_id(raw: &str) -> Result<EntityId, Failure> {
     let decoded = percent_decode_str(raw).decode_utf8().ok();
-    decoded.as_deref().and_then(EntityId::parse).ok_or_else(|| {
-        Failure::new(Slug::NotFound, "there is no such entity: an id has 1 to 64 of A-Z a-z 0-9 . _ -")
-    })
+    decoded
+        .as_deref()
+        .and_then(EntityId::parse)
+        .ok_or_else(|| Failure::new(Slug::NotFound, "there is no such entity: an id has 1 to 64 of A-Z a-z 0-9 . _ -"))
 }
 
 /// What of the request travels with its command.

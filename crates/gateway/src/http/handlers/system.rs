@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use contract::Slug;
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
+};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
@@ -49,7 +51,8 @@ pub(crate) fn ready(call: &Call<'_>) -> Answered {
     if errors.is_empty() {
         return alive();
     }
-    let mut response = response::unstored(StatusCode::SERVICE_UNAVAILABLE, response::json(&json!({ "errors": errors })));
+    let mut response =
+        response::unstored(StatusCode::SERVICE_UNAVAILABLE, response::json(&json!({ "errors": errors })));
     response::set(&mut response, http::header::RETRY_AFTER, "1");
     response
 }

@@ -38,7 +38,12 @@ pub(crate) async fn post(call: &Call<'_>, resource: Resource<'_>, body: Incoming
 }
 
 /// Merges fields into an entity; with `If-None-Match: *` creates it at that id.
-pub(crate) async fn put(call: &Call<'_>, resource: Resource<'_>, id: &str, body: Incoming) -> Result<Answered, Failure> {
+pub(crate) async fn put(
+    call: &Call<'_>,
+    resource: Resource<'_>,
+    id: &str,
+    body: Incoming,
+) -> Result<Answered, Failure> {
     let precondition = precondition(&call.parts.headers)?;
     let id = match precondition {
         None => entity_id(id)?,
@@ -58,7 +63,10 @@ pub(crate) async fn put(call: &Call<'_>, resource: Resource<'_>, id: &str, body:
 fn id_to_create(raw: &str) -> Result<EntityId, Failure> {
     let decoded = percent_decode_str(raw).decode_utf8().ok();
     decoded.as_deref().and_then(EntityId::parse).ok_or_else(|| {
-        Failure::new(Slug::InvalidRequest, "an entity cannot be created at this id: an id has 1 to 64 of A-Z a-z 0-9 . _ -")
+        Failure::new(
+            Slug::InvalidRequest,
+            "an entity cannot be created at this id: an id has 1 to 64 of A-Z a-z 0-9 . _ -",
+        )
     })
 }
 
