@@ -34,7 +34,7 @@ impl Gateway {
         let views = Arc::new(Views::new(&config, &registry));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
-        let ready = Arc::new(Ready::new(stream.partitions()));
+        let ready = Arc::new(Ready::new());
         let dispatch = Arc::new(Dispatch {
             stream: Arc::clone(&stream),
             registry: registry.clone(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Progress of the tails towards where the topics ended at start.
 #[derive(Debug)]
@@ -9,7 +10,10 @@ pub(crate) struct Ready {
     /// Set once everything below is done, so that a request checks one flag.
     open: AtomicBool,
     closing: AtomicBool,
-    views: Vec<Progress>,
+    /// A partition each, once the stream told how many there are.
+    views: OnceLock<Vec<Progress>>,
+    /// Why it did not tell yet.
+    away: Mutex<&'static str>,
 }
 
 #[derive(Debug, Default)]
@@ -20,18 +24,33 @@ struct Progress {
 }
 
 impl Ready {
-    pub(crate) fn new(partitions: u32) -> Self {
-        let views = (0..partitions).map(|_| Progress::default()).collect();
-        Self { open: AtomicBool::new(false), closing: AtomicBool::new(false), views }
+    pub(crate) fn new() -> Self {
+        Self {
+            open: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            views: OnceLock::new(),
+            away: Mutex::new("not reached yet"),
+        }
+    }
+
+    /// The stream was reached and has so many partitions. Only the first call counts: the number is fixed.
+    pub(crate) fn reached(&self, partitions: u32) {
+        self.views.get_or_init(|| (0..partitions).map(|_| Progress::default()).collect());
+    }
+
+    /// Why the stream cannot be used yet, without names of hosts.
+    pub(crate) fn away(&self, reason: &'static str) {
+        *self.away.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// Says how far a partition's tail has come; whether everything is complete just now.
     pub(crate) fn progress(&self, partition: u32, read: u64, wanted: u64) -> bool {
-        let Some(progress) = self.views.get(partition as usize) else { return false };
+        let Some(views) = self.views.get() else { return false };
+        let Some(progress) = views.get(partition as usize) else { return false };
         progress.read.store(read, Ordering::Relaxed);
         progress.wanted.store(wanted, Ordering::Relaxed);
         if read >= wanted && !progress.done.swap(true, Ordering::AcqRel) {
-            let all = self.views.iter().all(|progress| progress.done.load(Ordering::Acquire));
+            let all = views.iter().all(|progress| progress.done.load(Ordering::Acquire));
             return all && !self.open.swap(true, Ordering::AcqRel);
         }
         false
@@ -54,8 +73,12 @@ impl Ready {
             errors.insert("gateway", "shutting down".to_owned());
         }
         if !self.is_open() {
+            let Some(views) = self.views.get() else {
+                errors.insert("stream", (*self.away.lock().unwrap_or_else(PoisonError::into_inner)).to_owned());
+                return errors;
+            };
             let sum = |value: fn(&Progress) -> &AtomicU64| -> u64 {
-                self.views.iter().map(|progress| value(progress).load(Ordering::Relaxed)).sum()
+                views.iter().map(|progress| value(progress).load(Ordering::Relaxed)).sum()
             };
             let (read, wanted) = (sum(|p| &p.read), sum(|p| &p.wanted));
             errors.insert("views", format!("reading the views topic: {read} of {wanted} offsets passed"));

@@ -10,14 +10,9 @@ use thiserror::Error;
 /// An event stream with the four topics of the contract.
 #[async_trait::async_trait]
 pub trait Stream: Send + Sync + 'static {
-    /// Names this very log; positions of another cluster mean nothing here.
-    fn cluster(&self) -> &str;
-
-    /// Partitions of each topic; fixed when the topics were made.
-    fn partitions(&self) -> u32;
-
-    /// The largest [`Record::size_bytes`] that can be appended.
-    fn message_bytes_max(&self) -> usize;
+    /// What does not change while the topics exist. Costs nothing once it is known; until then it is asked for, and an
+    /// error is not remembered: try again.
+    async fn topology(&self) -> Result<Topology, StreamError>;
 
     /// Appends one record to its key's partition and returns where it lies once it is durable.
     ///
@@ -37,9 +32,11 @@ pub trait Stream: Send + Sync + 'static {
 /// A reader of one partition.
 #[async_trait::async_trait]
 pub trait Tail: Send {
-    /// The next records in order, at least one and at most `records_max`; waits until there are any.
+    /// The next records in order, at most `records_max`; waits until there are any.
     ///
-    /// On a compacted or trimmed topic offsets may have gaps. Dropping the future loses nothing.
+    /// On a compacted or trimmed topic offsets may have gaps, also behind the last record. So an adapter whose logs
+    /// have such gaps gives an empty batch, at most once a tail: all that the partition held when the tail was opened
+    /// has been read. Dropping the future loses nothing.
     async fn next(&mut self, records_max: usize) -> Result<Vec<Stored>, StreamError>;
 }
 
@@ -49,7 +46,8 @@ pub trait Membership: Send {
     /// Waits for the next change of what is assigned to this member.
     async fn next(&mut self) -> Result<Change, StreamError>;
 
-    /// Reads an assigned partition from an offset on.
+    /// Reads an assigned partition from an offset on. The tail ends with [`StreamError::Revoked`] once the partition is
+    /// no longer this member's.
     async fn read(&mut self, partition: Partition, from: Offset) -> Result<Box<dyn Tail>, StreamError>;
 }
 
@@ -58,8 +56,20 @@ pub trait Membership: Send {
 pub enum Change {
     /// These partitions are now this member's, in addition to those it has.
     Assigned(Vec<Partition>),
-    /// These no longer are; what was read from them must not be committed.
+    /// These no longer are; what was read from them must not be committed. Others get them once the next change is
+    /// asked for, or after a bounded time.
     Revoked(Vec<Partition>),
+}
+
+/// The fixed properties of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topology {
+    /// Names this very log; positions of another cluster mean nothing here.
+    pub cluster: String,
+    /// Partitions of each topic; fixed when the topics were made.
+    pub partitions: u32,
+    /// The largest [`Record::size_bytes`] that can be appended.
+    pub message_bytes_max: usize,
 }
 
 /// Where a partition begins and ends.
@@ -116,6 +126,12 @@ pub enum StreamError {
     /// The stream was closed.
     #[error("the stream is closed")]
     Closed,
+    /// The partition is no longer this member's.
+    #[error("the partition was given to another member of the group")]
+    Revoked,
+    /// It is reached and may not be used as it is: a person must change something. The text says what.
+    #[error("the stream cannot be used: {0}")]
+    Unusable(String),
     /// It cannot be read now.
     #[error("the stream cannot be read: {0}")]
     Unavailable(String),

@@ -7,6 +7,7 @@ mod fuzz;
 mod interrupts;
 mod kill;
 mod packages;
+mod servers;
 mod shell;
 mod test;
 
@@ -34,6 +35,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Kill the program under load, again and again, and count what was lost.
     Kill(kill::Arguments),
+    /// Start Kafka, PostgreSQL and Redis for tests, and keep them until ctrl-c.
+    Servers(servers::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Convert(arguments) => convert::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Kill(arguments) => kill::run(&arguments),
+        Command::Servers(arguments) => servers::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use ::metrics::counter;
 use contract::record::{Offset, Partition};
 use contract::wire::{DecodeError, cloudevents};
 use contract::{Env, Registry, Stored, Topic};
-use stream::{Bounds, Stream, StreamError};
+use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
 use super::{Held, Views};
@@ -42,8 +42,10 @@ impl Follow {
     pub(crate) fn start(self: Arc<Self>) {
         let env = Arc::clone(&self.env);
         env.spawn(Box::pin(async move {
-            let (Some(replies), Some(views)) = (self.bounds(Topic::Replies).await, self.bounds(Topic::Views).await)
-            else {
+            let Some(topology) = self.patiently(|| self.stream.topology()).await else { return };
+            self.ready.reached(topology.partitions);
+            let bounds = async |topic| self.patiently(|| self.stream.bounds(topic)).await;
+            let (Some(replies), Some(views)) = (bounds(Topic::Replies).await, bounds(Topic::Views).await) else {
                 return;
             };
             for (partition, bounds) in (0..).zip(replies) {
@@ -59,20 +61,27 @@ impl Follow {
         }));
     }
 
-    /// Where a topic's partitions begin and end; waits for a stream that is away, `None` once it is closed.
-    async fn bounds(&self, topic: Topic) -> Option<Vec<Bounds>> {
-        let mut warned = false;
+    /// What the stream answers; waits for one that is away or must be mended, `None` once it is closed.
+    async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Option<T>
+    where
+        F: Future<Output = Result<T, StreamError>>,
+    {
+        let mut told = None;
         loop {
-            match self.stream.bounds(topic).await {
-                Ok(bounds) => return Some(bounds),
+            let error = match ask().await {
+                Ok(answer) => return Some(answer),
                 Err(StreamError::Closed) => return None,
-                Err(error) => {
-                    if !std::mem::replace(&mut warned, true) {
-                        warn!(topic = topic.name(), %error, "waiting for the stream");
-                    }
-                    self.env.sleep(RETRY_AFTER).await;
-                }
+                Err(error) => error,
+            };
+            self.ready.away(match error {
+                StreamError::Unusable(_) => "cannot be used as it is; the operator's log says what to change",
+                _ => "not reached yet",
+            });
+            if told.as_ref() != Some(&error) {
+                warn!(%error, "waiting for the stream");
+                told = Some(error);
             }
+            self.env.sleep(RETRY_AFTER).await;
         }
     }
 
@@ -93,7 +102,9 @@ impl Follow {
                     error!(topic = topic.name(), partition, %error, "going on from the first record there is");
                     next = start;
                 }
-                StreamError::Unavailable(_) => warn!(topic = topic.name(), partition, %error, "trying again"),
+                StreamError::Unavailable(_) | StreamError::Unusable(_) | StreamError::Revoked => {
+                    warn!(topic = topic.name(), partition, %error, "trying again");
+                }
             }
             self.env.sleep(RETRY_AFTER).await;
         }
@@ -108,7 +119,12 @@ impl Follow {
     ) -> Result<(), StreamError> {
         let mut tail = self.stream.tail(topic, partition, *next).await?;
         loop {
-            for stored in tail.next(BATCH).await? {
+            let records = tail.next(BATCH).await?;
+            if records.is_empty() {
+                // The tail passed the end as it was when it was opened, and that was not before `until` was asked for.
+                *next = until.max(*next);
+            }
+            for stored in records {
                 match topic {
                     Topic::Views => self.view(&stored),
                     _ => self.reply(&stored),

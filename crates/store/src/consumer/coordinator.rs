@@ -11,6 +11,9 @@ use tokio::sync::{mpsc, watch};
 use super::worker::{self, End, Worker};
 use super::{Backoff, RETRY_MAX, Shared, stopped};
 
+/// Partitions that wait to begin; more wait for room.
+const READY_MAX: usize = 64;
+
 /// A partition's position was read: its task can begin.
 struct Ready {
     partition: Partition,
@@ -37,8 +40,7 @@ struct Coordinator {
 
 /// The coordinator's task. `stop` is held until all partitions have ended and the group is left.
 pub(super) async fn run(shared: Arc<Shared>, membership: Box<dyn Membership>, mut stop: watch::Receiver<bool>) {
-    let partitions = usize::try_from(shared.stream.partitions()).unwrap_or(1).max(1);
-    let (ready, mut became_ready) = mpsc::channel(partitions);
+    let (ready, mut became_ready) = mpsc::channel(READY_MAX);
     let mut coordinator = Coordinator { shared, membership, running: HashMap::new(), assignments: 0, ready };
     tokio::select! {
         () = stopped(&mut stop) => {}

@@ -119,6 +119,7 @@ impl Worker {
                     self.records(records).await?;
                 }
                 Err(error @ StreamError::Closed) => return Err(End::Closed(error.to_string())),
+                Err(StreamError::Revoked) => return Err(End::Lost),
                 Err(error @ StreamError::OutOfRange { .. }) => return Err(End::Failed(out_of_range(&error))),
                 Err(error) => self.wait(&error).await?,
             }
@@ -201,11 +202,12 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let pages = pages(&shared, events).await?;
         let loaded = load(&shared, events).await?;
+        let topology = shared.stream.topology().await.map_err(|error| Error::Transient(error.to_string()))?;
         let context = Context {
             registry: &shared.registry,
             env: &*shared.env,
             source: &shared.source,
-            message_bytes_max: shared.stream.message_bytes_max(),
+            message_bytes_max: topology.message_bytes_max,
         };
         let Decided { count, changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
         let events = &events[..count];

@@ -8,7 +8,7 @@ use contract::wire::cloudevents::decode_view;
 use contract::{Offset, Partition, Record, Topic};
 use serde_json::json;
 use stream::embedded::Embedded;
-use stream::{AppendError, Bounds, Change, Membership, Stream, StreamError, Tail};
+use stream::{AppendError, Bounds, Change, Membership, Stream, StreamError, Tail, Topology};
 use tempfile::tempdir;
 use tokio::sync::mpsc;
 
@@ -35,16 +35,8 @@ impl Told {
 
 #[async_trait::async_trait]
 impl Stream for Told {
-    fn cluster(&self) -> &str {
-        self.inner.cluster()
-    }
-
-    fn partitions(&self) -> u32 {
-        self.inner.partitions()
-    }
-
-    fn message_bytes_max(&self) -> usize {
-        self.inner.message_bytes_max()
+    async fn topology(&self) -> Result<Topology, StreamError> {
+        self.inner.topology().await
     }
 
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError> {

@@ -9,24 +9,18 @@ use super::tail::EmbeddedTail;
 use super::transaction::check_size;
 use super::writer::Job;
 use super::{Embedded, Shared, lost, ring};
-use crate::{AppendError, Bounds, Change, Membership, Stream, StreamError, Tail};
+use crate::{AppendError, Bounds, Change, Membership, Stream, StreamError, Tail, Topology};
 
 #[async_trait::async_trait]
 impl Stream for Embedded {
-    fn cluster(&self) -> &str {
-        &self.handle.shared.cluster
-    }
-
-    fn partitions(&self) -> u32 {
-        self.handle.shared.partitions
-    }
-
-    fn message_bytes_max(&self) -> usize {
-        self.handle.shared.options.message_bytes_max
+    async fn topology(&self) -> Result<Topology, StreamError> {
+        let shared = &self.handle.shared;
+        let message_bytes_max = shared.options.message_bytes_max;
+        Ok(Topology { cluster: shared.cluster.clone(), partitions: shared.partitions, message_bytes_max })
     }
 
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError> {
-        check_size(&record, self.message_bytes_max())?;
+        check_size(&record, self.handle.shared.options.message_bytes_max)?;
         let (reply, answer) = oneshot::channel();
         self.handle.shared.queue.push(Job::Append { topic, record, reply })?;
         answer.await.unwrap_or_else(|_| Err(lost()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::{Env, Topic};
 use stream::Stream;
-use stream::conformance::texts;
+use stream::conformance::{texts, topology};
 use stream::embedded::{Embedded, Follower, OpenError, Options};
 
 use crate::env::TestEnv;
@@ -126,11 +126,11 @@ async fn options_out_of_range() {
 #[tokio::test]
 async fn partitions_and_cluster_are_the_files() {
     let mut fixture = Fixture::new(options()).await;
-    let cluster = fixture.stream.cluster().to_owned();
+    let before = topology(&fixture.stream).await;
     fixture.options.partitions = 9;
     let fixture = fixture.reopen().await;
-    assert_eq!((fixture.stream.partitions(), fixture.stream.cluster()), (2, &*cluster));
-    assert_ne!(Fixture::new(options()).await.stream.cluster(), cluster);
+    assert_eq!(topology(&fixture.stream).await, before);
+    assert_ne!(topology(&Fixture::new(options()).await.stream).await.cluster, before.cluster);
 }
 
 #[tokio::test]

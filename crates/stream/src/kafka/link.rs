@@ -1,0 +1,144 @@
+//! Whether the brokers can be reached just now: what an append is refused for before it is handed over.
+//!
+//! librdkafka tells of lost connections, and a task asks for the leaders of all partitions: at once when a connection
+//! was lost, every few seconds otherwise. An append goes to librdkafka only where the last answer named a leader and no
+//! word of "all brokers down" came since, so that with the brokers away writes are refused as safe to try again.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use contract::{Partition, Topic};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Link {
+    up: AtomicBool,
+    /// Lost connections so far: where none was lost, nothing was sent twice.
+    losses: AtomicU64,
+    /// Per topic and partition, whether it has a leader.
+    leaders: RwLock<Vec<Vec<bool>>>,
+    reason: Mutex<String>,
+    /// Asks for a look at once.
+    pub(super) look: Notify,
+}
+
+impl Link {
+    /// An error that is no single message's.
+    fn error(&self, is_producer: bool, error: &KafkaError, reason: &str) {
+        let Some(code) = error.rdkafka_error_code() else { return };
+        match code {
+            RDKafkaErrorCode::AllBrokersDown => {
+                self.losses.fetch_add(1, Ordering::SeqCst);
+                if is_producer {
+                    self.down(None);
+                }
+            }
+            RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::Authentication
+            | RDKafkaErrorCode::SSL => {
+                self.losses.fetch_add(1, Ordering::SeqCst);
+                *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
+            }
+            RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset => return,
+            _ => tracing::debug!(target: "librdkafka", %error, reason, "an error of a client"),
+        }
+        self.look.notify_one();
+    }
+
+    /// Nobody answers.
+    pub(super) fn down(&self, reason: Option<String>) {
+        if let Some(reason) = reason {
+            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+        }
+        if self.up.swap(false, Ordering::SeqCst) {
+            tracing::warn!(reason = self.reason(), "no broker can be reached");
+        }
+    }
+
+    /// Brokers answered: these partitions have leaders.
+    pub(super) fn up(&self, leaders: Vec<Vec<bool>>) {
+        let mut known = self.leaders.write().unwrap_or_else(PoisonError::into_inner);
+        let count = |leaders: &[Vec<bool>]| leaders.iter().flatten().filter(|has| !**has).count();
+        let (before, now) = (count(&known), count(&leaders));
+        *known = leaders;
+        drop(known);
+        if !self.up.swap(true, Ordering::SeqCst) {
+            tracing::info!("the brokers are reached");
+        }
+        if before != now {
+            tracing::warn!(partitions = now, "partitions without a leader");
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
+        self.up.load(Ordering::SeqCst) && leaders.iter().flatten().all(|has| *has)
+    }
+
+    /// Why nothing can be handed over for this partition, if so.
+    pub(super) fn refuses(&self, topic: Topic, partition: Partition) -> Option<String> {
+        if !self.up.load(Ordering::SeqCst) {
+            return Some(format!("no broker can be reached: {}", self.reason()));
+        }
+        let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
+        let leader = leaders.get(index(topic)).and_then(|topic| topic.get(partition as usize));
+        (leader != Some(&true)).then(|| format!("{}/{partition} has no leader", topic.name()))
+    }
+
+    pub(super) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn reason(&self) -> String {
+        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A topic's place in [`Topic::ALL`].
+fn index(topic: Topic) -> usize {
+    Topic::ALL.iter().position(|other| *other == topic).unwrap_or(0)
+}
+
+/// What librdkafka calls back.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) link: Arc<Link>,
+    pub(super) is_producer: bool,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.link.error(self.is_producer, &error, reason);
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+}
+
+impl ConsumerContext for Context {}
+
+/// One line of librdkafka's. Lost connections are told once, by the link; a property that is another kind of client's is
+/// no news either.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    let known = matches!(facility, "FAIL" | "CONFWARN" | "ERROR" | "MAXPOLL");
+    match level {
+        _ if known => tracing::debug!(target: "librdkafka", facility, message),
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, message);
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
+        _ => tracing::debug!(target: "librdkafka", facility, message),
+    }
+}

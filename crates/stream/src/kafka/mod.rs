@@ -1,0 +1,252 @@
+//! The event stream on Kafka, through librdkafka.
+//!
+//! ```text
+//! append -> (link: is there a leader?) -> one idempotent producer, acks=all
+//! tail   -> a queue of its own, split off a consumer that is shared by the topic's tails; by assignment, no group
+//! join   -> a thread per member that polls for rebalances; what is assigned is read by tails as above
+//! ```
+//!
+//! Opening connects nothing: with the brokers away the stream is there and says so, and works once they come. Before
+//! anything else is done the topics are looked at, made where they are missing and that is wanted, and refused where
+//! they would lose data ([`StreamError::Unusable`]); see `topics` and `mark`. A tail reads `read_committed`, so a
+//! producer with transactions may stand on the other side. librdkafka wants the name of a group for a consumer that
+//! joins none: `<prefix>dos.reader`.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use contract::{Env, Offset, Partition, Record, Topic};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use tokio::sync::{OnceCell, watch};
+
+use self::link::{Context, Link};
+use self::producer::Producer;
+use self::reader::Readers;
+use self::tail::KafkaTail;
+use crate::{AppendError, Bounds, Membership, Stream, StreamError, Tail, Topology};
+
+mod group;
+mod link;
+mod mark;
+mod names;
+mod options;
+mod producer;
+mod reader;
+mod record;
+mod tail;
+mod topics;
+
+pub use names::describe as describe_metrics;
+pub use options::Options;
+
+/// How long the brokers may take over one question.
+const ASK_LIMIT: Duration = Duration::from_secs(3);
+/// How often callbacks are served.
+const SERVE_EVERY: Duration = Duration::from_millis(100);
+/// How often leaders are asked for, in rounds of [`SERVE_EVERY`]: with everything well, and otherwise.
+const LOOK_ROUNDS: u32 = 50;
+const LOOK_ROUNDS_TROUBLED: u32 = 2;
+
+/// An option that cannot be used, and why.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct OpenError(String);
+
+/// A stream on Kafka. Dropping it without [`Kafka::close`] gives up what was not acknowledged yet.
+pub struct Kafka {
+    shared: Arc<Shared>,
+}
+
+/// What tails and members share.
+struct Shared {
+    options: Options,
+    env: Arc<dyn Env>,
+    link: Arc<Link>,
+    producer: Producer,
+    readers: Readers,
+    /// For questions; ends with the stream.
+    asker: Option<Arc<BaseConsumer<Context>>>,
+    topology: OnceCell<Topology>,
+    closed: watch::Sender<bool>,
+}
+
+impl Kafka {
+    /// Checks the options and makes the clients. Connects nothing; needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// The option that cannot be used, and why.
+    pub fn open(options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
+        options.check()?;
+        let link = Arc::new(Link::default());
+        let producer = Producer::new(&options, &link)?;
+        let readers = Readers::new(&options, &link);
+        let context = Context { link: Arc::clone(&link), is_producer: false };
+        let asker = options.asker().create_with_context(context).map_err(|error| OpenError(error.to_string()))?;
+        let (topology, closed) = (OnceCell::new(), watch::Sender::new(false));
+        let asker = Some(Arc::new(asker));
+        let shared = Arc::new(Shared { options, env, link, producer, readers, asker, topology, closed });
+        shared.env.spawn(Box::pin(look_after(Arc::downgrade(&shared), Arc::clone(&shared.env))));
+        Ok(Self { shared })
+    }
+
+    /// Takes nothing more, waits up to 5 s for what was taken to be acknowledged, and ends tails and memberships.
+    pub async fn close(&self) {
+        self.shared.closed.send_replace(true);
+        let shared = Arc::clone(&self.shared);
+        // Fails only where the runtime ends.
+        drop(tokio::task::spawn_blocking(move || shared.producer.close()).await);
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        self.shared.closed.send_replace(true);
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        dispose(self.asker.take());
+    }
+}
+
+#[async_trait::async_trait]
+impl Stream for Kafka {
+    async fn topology(&self) -> Result<Topology, StreamError> {
+        self.shared.topology().await.cloned()
+    }
+
+    async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError> {
+        let outcome = self.shared.append(topic, &record).await;
+        metrics::counter!(names::APPENDS, "outcome" => producer::outcome(&outcome)).increment(1);
+        outcome
+    }
+
+    async fn bounds(&self, topic: Topic) -> Result<Vec<Bounds>, StreamError> {
+        let partitions = self.shared.topology().await?.partitions;
+        self.shared.bounds(topic, 0..partitions).await
+    }
+
+    async fn tail(&self, topic: Topic, partition: Partition, from: Offset) -> Result<Box<dyn Tail>, StreamError> {
+        Ok(Box::new(self.shared.tail(topic, partition, from, None).await?))
+    }
+
+    async fn join(&self, group: &str, topic: Topic) -> Result<Box<dyn Membership>, StreamError> {
+        self.shared.open()?;
+        Ok(Box::new(group::KafkaMembership::new(&self.shared, group, topic)))
+    }
+}
+
+impl Shared {
+    fn open(&self) -> Result<(), StreamError> {
+        if *self.closed.borrow() { Err(StreamError::Closed) } else { Ok(()) }
+    }
+
+    async fn topology(&self) -> Result<&Topology, StreamError> {
+        self.open()?;
+        self.topology.get_or_try_init(|| topics::prepare(self)).await
+    }
+
+    async fn append(&self, topic: Topic, record: &Record) -> Result<(Partition, Offset), AppendError> {
+        self.open().map_err(|error| AppendError::Unavailable(error.to_string()))?;
+        let topology = self.topology.get();
+        let topology = topology.ok_or_else(|| AppendError::Unavailable("it was not reached yet".to_owned()))?;
+        let (size_bytes, size_bytes_max) = (record.size_bytes(), topology.message_bytes_max);
+        if size_bytes > size_bytes_max {
+            return Err(AppendError::TooLarge { size_bytes, size_bytes_max });
+        }
+        let partition = contract::partition::of_key(&record.key, topology.partitions);
+        self.producer.append(topic, partition, record).await
+    }
+
+    /// Asks the brokers, in a thread that may block.
+    async fn ask<T, F>(&self, question: F) -> Result<T, StreamError>
+    where
+        F: FnOnce(&BaseConsumer<Context>) -> Result<T, StreamError> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.open()?;
+        let asker = self.asker.clone().ok_or(StreamError::Closed)?;
+        tokio::task::spawn_blocking(move || question(&asker)).await.map_err(unavailable)?
+    }
+
+    async fn bounds(&self, topic: Topic, of: std::ops::Range<Partition>) -> Result<Vec<Bounds>, StreamError> {
+        let name = self.options.topic(topic);
+        self.ask(move |asker| {
+            let bounds = |partition| {
+                let number = i32::try_from(partition).unwrap_or(i32::MAX);
+                let (start, end) = asker.fetch_watermarks(&name, number, ASK_LIMIT).map_err(unavailable)?;
+                let offset = |offset| u64::try_from(offset).map_err(unavailable);
+                Ok(Bounds { start: offset(start)?, end: offset(end)? })
+            };
+            of.map(bounds).collect()
+        })
+        .await
+    }
+
+    /// Where reading from this position begins; an error where it lies outside the log. On a compacted topic nothing is
+    /// missed before the start.
+    async fn check(&self, topic: Topic, partition: Partition, offset: Offset) -> Result<Offset, StreamError> {
+        let bounds = self.bounds(topic, partition..partition + 1).await?;
+        let Some(Bounds { start, end }) = bounds.first().copied() else { return Err(unavailable("no bounds")) };
+        if offset > end || (offset < start && !topic.is_compacted()) {
+            return Err(StreamError::OutOfRange { topic, partition, offset, start, end });
+        }
+        Ok(offset.max(start))
+    }
+
+    async fn tail(
+        self: &Arc<Self>,
+        topic: Topic,
+        partition: Partition,
+        from: Offset,
+        revoked: Option<watch::Receiver<bool>>,
+    ) -> Result<KafkaTail, StreamError> {
+        let partitions = self.topology().await?.partitions;
+        if partition >= partitions {
+            return Err(unavailable(format!("{} has {partitions} partitions", topic.name())));
+        }
+        let from = self.check(topic, partition, from).await?;
+        KafkaTail::new(self, topic, partition, from, revoked)
+    }
+}
+
+/// Serves callbacks and looks for leaders, until the stream ends.
+async fn look_after(shared: Weak<Shared>, env: Arc<dyn Env>) {
+    let mut rounds = 0;
+    let mut warned = false;
+    loop {
+        let Some(shared) = shared.upgrade() else { return };
+        if shared.open().is_err() {
+            return;
+        }
+        shared.readers.serve();
+        shared.asker.iter().for_each(|asker| reader::serve(asker));
+        let whole = shared.link.is_whole();
+        metrics::gauge!(names::UP).set(if whole { 1.0 } else { 0.0 });
+        if rounds == 0 && shared.topology.get().is_some() {
+            topics::look(&shared, &mut warned).await;
+            rounds = if shared.link.is_whole() { LOOK_ROUNDS } else { LOOK_ROUNDS_TROUBLED };
+        }
+        rounds = u32::saturating_sub(rounds, 1);
+        let link = Arc::clone(&shared.link);
+        drop(shared);
+        tokio::select! {
+            () = env.sleep(SERVE_EVERY) => {}
+            () = link.look.notified() => rounds = 0,
+        }
+    }
+}
+
+/// Drops what blocks while it ends, elsewhere.
+fn dispose<T: Send + 'static>(value: T) {
+    let ended = std::thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(value));
+    if let Err(error) = ended {
+        // It was dropped here, then.
+        tracing::debug!(%error, "no thread to end a client in");
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> StreamError {
+    StreamError::Unavailable(error.to_string())
+}

@@ -1,0 +1,83 @@
+//! Brokers that are not there.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use contract::Topic;
+use stream::conformance::{record, soon, take, topology};
+use stream::kafka::{Kafka, Options};
+use stream::{AppendError, Stream, StreamError};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::fixture::{RealEnv, brokers, open, options, wait_for};
+
+/// Passes connections on to the first broker.
+async fn relay(listener: TcpListener) {
+    while let Ok((mut socket, _)) = listener.accept().await {
+        let env = RealEnv::new();
+        env.spawn(Box::pin(async move {
+            let broker = brokers().split(',').next().unwrap().to_owned();
+            let mut broker = TcpStream::connect(broker).await.unwrap();
+            // Ends with either side.
+            let _ = copy_bidirectional(&mut socket, &mut broker).await;
+        }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_come_later_are_found() {
+    let address: SocketAddr = {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.local_addr().unwrap()
+    };
+    let options = Options { brokers: address.to_string(), ..options() };
+    let kafka = open(&options);
+    let away = soon(kafka.topology()).await;
+    assert!(matches!(&away, Err(StreamError::Unavailable(reason)) if reason.contains(&options.brokers)), "{away:?}");
+    let refused = soon(kafka.append(Topic::Commands, record("a", "1"))).await;
+    assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
+    assert!(matches!(soon(kafka.bounds(Topic::Views)).await, Err(StreamError::Unavailable(_))));
+    // A store joins before there is anybody.
+    let mut member = kafka.join("store", Topic::Commands).await.unwrap();
+    assert!(matches!(soon(member.next()).await, Err(StreamError::Unavailable(_))));
+
+    let listener = TcpListener::bind(address).await.unwrap();
+    RealEnv::new().spawn(Box::pin(relay(listener)));
+    wait_for("the brokers", async || kafka.topology().await.ok()).await;
+    let place = wait_for("an append", async || kafka.append(Topic::Commands, record("a", "1")).await.ok()).await;
+    let change = soon(member.next()).await;
+    assert!(matches!(&change, Ok(stream::Change::Assigned(partitions)) if partitions.len() == 3), "{change:?}");
+    let mut tail = member.read(place.0, place.1).await.unwrap();
+    assert_eq!(take(&mut *tail, 1).await[0].offset, place.1);
+    kafka.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_nobody_has_is_told() {
+    let options = Options { brokers: "no-such-host.invalid:9092".to_owned(), ..options() };
+    let kafka = open(&options);
+    let reason = wait_for("the reason", async || match kafka.topology().await {
+        Err(StreamError::Unavailable(reason)) => reason.contains("resolve").then_some(reason),
+        other => panic!("{other:?}"),
+    });
+    assert!(reason.await.contains("no-such-host.invalid"));
+    kafka.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_are_checked_before_anything_is_connected() {
+    let mut options = options();
+    options.properties.insert("acks".to_owned(), "1".to_owned());
+    let error = Kafka::open(options, RealEnv::new()).err().unwrap();
+    assert!(error.to_string().starts_with("acks: "), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_start_at_once_agree() {
+    let options = options();
+    let (one, other) = (open(&options), open(&options));
+    let known = async |kafka: &Kafka| wait_for("the topology", async || kafka.topology().await.ok()).await;
+    let (first, second) = tokio::join!(known(&one), known(&other));
+    assert_eq!(first, second);
+    assert_eq!(topology(&*crate::fixture::ready(&options).await).await, first);
+}

@@ -1,0 +1,170 @@
+//! Apache Kafka from Maven Central, in KRaft mode.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::Signal;
+
+use super::process::{Process, Recipe, run_as};
+use super::{data_folder, folder, free_ports, loopback};
+use crate::packages::ensure_package;
+use crate::shell::Program;
+
+const VERSION: &str = "4.1.1";
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(10 * 60);
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// `ApiVersions`, version 0, from a client without a name.
+const GREETING: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
+
+/// A cluster.
+pub(crate) struct Kafka {
+    brokers: Vec<Broker>,
+    data: PathBuf,
+}
+
+struct Broker {
+    recipe: Recipe,
+    process: Option<Process>,
+}
+
+impl Kafka {
+    /// Starts a cluster of so many brokers with empty logs.
+    pub(super) fn start(brokers: u16) -> Result<Self> {
+        let java = ensure_package("java", "default-jre-headless")?;
+        let libraries = libraries()?;
+        let data = data_folder("kafka")?;
+        let ports = free_ports(usize::from(brokers) * 2)?;
+        let (client, controller) = ports.split_at(usize::from(brokers));
+        let class_path = format!("{}/*", libraries.display());
+        let cluster = cluster_id()?;
+        let mut kafka = Self { brokers: Vec::new(), data };
+        for (index, port) in client.iter().enumerate() {
+            let folder = kafka.data.join(format!("broker-{}", index + 1));
+            fs::create_dir_all(&folder)?;
+            let properties = folder.join("server.properties");
+            fs::write(&properties, settings(index, client, controller, &folder))?;
+            let properties = properties.display().to_string();
+            let tool = ["-Xmx128m", "-cp", &class_path, "kafka.tools.StorageTool", "format", "-t", &cluster, "-c"];
+            run_as(None, &java, &[&tool[..], &[&properties]].concat()).context("the logs cannot be formatted")?;
+            let arguments =
+                ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", &class_path, "kafka.Kafka", &properties];
+            let recipe = Recipe {
+                name: format!("Kafka broker {}", index + 1),
+                program: java.clone(),
+                arguments: arguments.map(str::to_owned).to_vec(),
+                signal: Signal::TERM,
+                user: None,
+                log: folder.join("output.log"),
+                address: loopback(*port),
+                greeting: GREETING.to_vec(),
+            };
+            kafka.brokers.push(Broker { recipe, process: None });
+        }
+        // Together: with one of three there is no majority.
+        for broker in &mut kafka.brokers {
+            broker.process = Some(broker.recipe.spawn()?);
+        }
+        for Broker { recipe, process } in &mut kafka.brokers {
+            process.as_mut().map_or(Ok(()), |process| recipe.wait(process, START_LIMIT))?;
+        }
+        Ok(kafka)
+    }
+
+    /// Where clients find it.
+    pub(crate) fn address(&self) -> String {
+        self.brokers.iter().map(|broker| broker.recipe.address.to_string()).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        // Together: the last one alone waits for a majority.
+        std::thread::scope(|scope| {
+            for broker in &mut self.brokers {
+                scope.spawn(|| drop(broker.process.take()));
+            }
+        });
+        drop(fs::remove_dir_all(&self.data));
+    }
+}
+
+/// The folder with Kafka and all it needs.
+fn libraries() -> Result<PathBuf> {
+    let home = folder("kafka");
+    let libraries = home.join(format!("libs-{VERSION}"));
+    if libraries.is_dir() {
+        return Ok(libraries);
+    }
+    let maven = ensure_package("mvn", "maven")?;
+    fs::create_dir_all(&home)?;
+    let artifact = |group: &str, name: &str, version: &str| {
+        format!(
+            "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
+        )
+    };
+    let artifacts = [
+        artifact("org.apache.kafka", "kafka_2.13", VERSION),
+        artifact("org.apache.kafka", "kafka-tools", VERSION),
+        artifact("org.apache.logging.log4j", "log4j-slf4j-impl", "2.25.1"),
+    ];
+    let project = format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>dos</groupId>\
+         <artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>{}</dependencies></project>\n",
+        artifacts.concat()
+    );
+    fs::write(home.join("pom.xml"), project)?;
+    let partial = home.join("libs-partial");
+    Program::new(maven)
+        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .args([format!("-DoutputDirectory={}", partial.display())])
+        .current_dir(&home)
+        .run(DOWNLOAD_LIMIT)?;
+    fs::rename(&partial, &libraries)?;
+    Ok(libraries)
+}
+
+/// 22 characters that are 16 bytes in URL-safe Base64.
+fn cluster_id() -> Result<String> {
+    let random = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    let digits: String = random.chars().filter(char::is_ascii_hexdigit).take(21).collect();
+    Ok(digits + "A")
+}
+
+fn settings(index: usize, client: &[u16], controller: &[u16], folder: &Path) -> String {
+    let node = index + 1;
+    let voters = controller.iter().enumerate().map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1));
+    let voters = voters.collect::<Vec<_>>().join(",");
+    let replicas = client.len().min(3);
+    let in_sync = if replicas > 2 { 2 } else { 1 };
+    format!(
+        "process.roles=broker,controller
+node.id={node}
+controller.quorum.voters={voters}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}
+advertised.listeners=PLAINTEXT://127.0.0.1:{}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}
+auto.create.topics.enable=false
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={replicas}
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
+group.initial.rebalance.delay.ms=0
+controlled.shutdown.enable=true
+log.cleaner.backoff.ms=1000
+log.cleaner.dedupe.buffer.size=4194304
+",
+        client[index],
+        controller[index],
+        client[index],
+        folder.join("log").display(),
+    )
+}
