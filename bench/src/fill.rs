@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use contract::wire::cloudevents::encode_view;
-use contract::{CommandId, EntityId, EntityType, Env, Key, Registry, Timestamp, Topic, View, json};
+use contract::{CommandId, EntityId, EntityType, Env, Key, Registry, Timestamp, Topic, json};
 use dos::env::System;
 use serde_json::{Map, Value};
-use store::database::{Batch, Change};
+use store::database::{Batch, Change, Marks};
 use store::decide::Entity;
 use store::{Database as _, Sqlite};
 use stream::embedded::{Embedded, Options};
@@ -61,6 +61,7 @@ async fn fill(arguments: &Arguments) -> Result<()> {
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     let rows = lines.map(|line| fields(&entity_type, line)).collect::<Result<Vec<_>>>()?;
     let maker = Maker { data_schema: entity_type.data_schema().into(), begun: env.now(), env, entity_type, rows };
+    let owner = database.take(0).await?.owner;
     let (mut number, mut object_bytes, mut expected) = (0, 0, None);
     while number < arguments.count {
         let end = arguments.count.min(number + BATCH);
@@ -68,10 +69,10 @@ async fn fill(arguments: &Arguments) -> Result<()> {
         object_bytes += made.iter().map(|(change, _)| change.entity.object.len() as u64).sum::<u64>();
         let (changes, outgoing) = made.into_iter().map(|(change, view)| (change, (Topic::Views, view))).unzip();
         let time = maker.env.now();
-        let outcomes = Vec::new();
+        let (outcomes, marks, forget_before) = (Vec::new(), Marks::default(), maker.begun);
         // No command was read, so the position stays where a new log begins.
         let batch =
-            Batch { partition: 0, expected, next: 0, changes, outcomes, time, forget_before: maker.begun, outgoing };
+            Batch { partition: 0, owner, expected, next: 0, changes, outcomes, time, forget_before, outgoing, marks };
         database.commit(batch).await?;
         (number, expected) = (end, Some(0));
     }
@@ -99,17 +100,9 @@ impl Maker {
         let time = self.begun.plus_millis(i64::try_from(number)? - 2_000_000_000);
         let object = bytes::Bytes::from(self.entity_type.render(&id, &fields, time, time));
         let key = Key::new(self.entity_type.name().clone(), id);
-        let view = View {
-            key: key.clone(),
-            version: 1,
-            time,
-            correlation: CommandId(self.env.uuid()),
-            object: object.clone(),
-            data_schema: self.data_schema.to_string(),
-        };
-        let record = encode_view(&view, "/store/1");
-        let data_schema = Arc::clone(&self.data_schema);
-        let entity = Entity { version: 1, object, data_schema, created: time, updated: time, time };
+        let (data_schema, command) = (Arc::clone(&self.data_schema), CommandId(self.env.uuid()));
+        let entity = Entity { version: 1, object, data_schema, created: time, updated: time, time, command };
+        let record = encode_view(&entity.view(key.clone()), "/store/1");
         Ok((Change { key, expected: None, moved: false, entity }, record))
     }
 }

@@ -61,6 +61,16 @@ impl Headers {
         Self(buffer.freeze())
     }
 
+    /// The same and one more, at the end.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &[u8]) -> Self {
+        let more = Self::from_pairs([(name, value)]);
+        let mut buffer = BytesMut::with_capacity(self.0.len() + more.0.len());
+        buffer.put_slice(&self.0);
+        buffer.put_slice(&more.0);
+        Self(buffer.freeze())
+    }
+
     /// Takes stored bytes; `None` where they are no such encoding.
     pub fn from_bytes(bytes: Bytes) -> Option<Self> {
         let headers = Self(bytes);
@@ -140,7 +150,9 @@ mod tests {
         assert_eq!(headers.get("ce_id"), Some(&b"1"[..]));
         assert_eq!(headers.get("empty"), Some(&b""[..]));
         assert_eq!(headers.iter().count(), 3);
-        assert_eq!(Headers::from_bytes(headers.as_bytes().clone()), Some(headers));
+        assert_eq!(Headers::from_bytes(headers.as_bytes().clone()), Some(headers.clone()));
+        assert_eq!(headers.with("more", b"3").get("more"), Some(&b"3"[..]));
+        assert_eq!(headers.with("more", b"3").iter().count(), 4);
     }
 
     #[test]

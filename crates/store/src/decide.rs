@@ -12,8 +12,8 @@ use bytes::Bytes;
 use contract::entity::{Field, IdRule, Rules, Timestamps};
 use contract::reply::Current;
 use contract::{
-    Action, Command, Draft, EntityId, EntityType, Outcome, OutcomeStatus, Precondition, Problem, Reply, ReplyBody,
-    Retry, Slug, Timestamp, View,
+    Action, Command, CommandId, Draft, EntityId, EntityType, Key, Outcome, OutcomeStatus, Precondition, Problem, Reply,
+    ReplyBody, Retry, Slug, Timestamp, View,
 };
 use serde_json::{Map, Value};
 
@@ -54,6 +54,22 @@ pub struct Entity {
     pub updated: Timestamp,
     /// When this version came to be: the time of its view.
     pub time: Timestamp,
+    /// The command that made this version.
+    pub command: CommandId,
+}
+
+impl Entity {
+    /// The view of this version: the same event however often it is made.
+    pub fn view(&self, key: Key) -> View {
+        View {
+            key,
+            version: self.version,
+            time: self.time,
+            correlation: self.command,
+            object: self.object.clone(),
+            data_schema: self.data_schema.as_ref().to_owned(),
+        }
+    }
 }
 
 /// What is to be done about a command.
@@ -172,7 +188,8 @@ impl Case<'_> {
         let object = self.entity_type.render(id, fields, created, updated);
         self.entity_type.check_whole(fields, object.len())?;
         let data_schema = self.entity_type.data_schema().into();
-        Ok(Written::Changed(Entity { version, object: object.into(), data_schema, created, updated, time }))
+        let (object, command) = (object.into(), self.command.id);
+        Ok(Written::Changed(Entity { version, object, data_schema, created, updated, time, command }))
     }
 
     /// Whether both show the same values; an unset field shows its default.
@@ -207,14 +224,7 @@ impl Case<'_> {
     fn settle(&self, written: Result<Written, Problem>) -> Decision {
         match written {
             Ok(Written::Changed(entity)) => {
-                let view = View {
-                    key: self.command.key.clone(),
-                    version: entity.version,
-                    time: entity.time,
-                    correlation: self.command.id,
-                    object: entity.object.clone(),
-                    data_schema: entity.data_schema.as_ref().to_owned(),
-                };
+                let view = entity.view(self.command.key.clone());
                 let outcome = self.outcome(OutcomeStatus::Succeeded, Some(entity.version), None);
                 Decision { next: Some(entity), answer: Answer::View(view), outcome: Some(outcome) }
             }

@@ -9,4 +9,5 @@ pub mod decide;
 
 pub use consumer::{Config, Store, describe_metrics};
 pub use database::Database;
+pub use database::postgres::{Options as PostgresOptions, Postgres};
 pub use database::sqlite::Sqlite;

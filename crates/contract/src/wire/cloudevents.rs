@@ -7,7 +7,8 @@
 //! | replies | command id | `dos.<type>.rejected`, `.unchanged`, `.retrieved`, `.listed`, `.outcome` |
 //! | quarantine | `topic:partition:offset` | the event as it came, with the reason in the header `dos_reason` |
 //!
-//! Beyond the contract's attributes: `operation` (on `.retrieve`: the command whose outcome is asked for) and `viewtime` (on
+//! Beyond the contract's attributes: `storerun` (on what a store publishes from its outbox: the uninterrupted run of appends that
+//! it belongs to, as `<partition>/<uuid>`), `operation` (on `.retrieve`: the command whose outcome is asked for) and `viewtime` (on
 //! `.unchanged` and `.retrieved`: when the version came to be, as `time` is when the reply was made).
 
 use bytes::Bytes;
@@ -29,6 +30,27 @@ use crate::view::View;
 const SPEC_VERSION: &str = "1.0";
 const JSON: &str = "application/json";
 const IF_NONE_MATCH_ANY: &str = "if-none-match: *";
+const STORE_RUN: &str = "ce_storerun";
+
+/// The most bytes that [`with_run`] adds to a record.
+pub const RUN_BYTES_MAX: usize = 96;
+
+/// The record as a part of a store's run of appends.
+pub fn with_run(record: &Record, run: &str) -> Record {
+    Record { headers: record.headers.with(STORE_RUN, run.as_bytes()), ..record.clone() }
+}
+
+/// The run of appends that a record was a part of; none where no store's outbox published it.
+pub fn run_of(record: &Record) -> Option<&str> {
+    record.headers.get(STORE_RUN).and_then(|run| std::str::from_utf8(run).ok())
+}
+
+/// Key and version of whatever lies on the topic of views; no version where it has none that can be read.
+pub fn version_of(record: &Record) -> Option<(Key, Option<u64>)> {
+    let key = key_of(record).filter(|key| key.id.is_some())?;
+    let version = Attributes::read(record).ok().and_then(|attributes| attributes.version().ok().flatten());
+    Some((key, version))
+}
 
 /// Writes a command.
 pub fn encode_command(command: &Command, registry: &Registry) -> Record {

@@ -1,23 +1,26 @@
 //! The member of the group: starts a task for each partition that is assigned, and stops it when it is revoked.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Offset, Partition};
+use contract::Partition;
 use stream::{Change, Membership, StreamError};
 use tokio::sync::{mpsc, watch};
 
 use super::worker::{self, End, Worker};
 use super::{Backoff, RETRY_MAX, Shared, stopped};
+use crate::database::Standing;
 
 /// Partitions that wait to begin; more wait for room.
 const READY_MAX: usize = 64;
+/// How long a store that must have all partitions may have some of them only: the group takes a while to agree.
+const PARTIAL_MAX: Duration = Duration::from_secs(15);
 
-/// A partition's position was read: its task can begin.
+/// A partition was taken: its task can begin.
 struct Ready {
     partition: Partition,
-    position: Option<Offset>,
+    standing: Standing,
     /// Which assignment it was: an earlier one's may still be on its way.
     assignment: u64,
 }
@@ -32,7 +35,7 @@ struct Coordinator {
     shared: Arc<Shared>,
     membership: Box<dyn Membership>,
     /// What stops each partition's task, and tells when it has ended.
-    running: HashMap<Partition, Running>,
+    running: BTreeMap<Partition, Running>,
     /// So many assignments there were.
     assignments: u64,
     ready: mpsc::Sender<Ready>,
@@ -41,8 +44,9 @@ struct Coordinator {
 /// The coordinator's task. `stop` is held until all partitions have ended and the group is left.
 pub(super) async fn run(shared: Arc<Shared>, membership: Box<dyn Membership>, mut stop: watch::Receiver<bool>) {
     let (ready, mut became_ready) = mpsc::channel(READY_MAX);
-    let mut coordinator = Coordinator { shared, membership, running: HashMap::new(), assignments: 0, ready };
+    let mut coordinator = Coordinator { shared, membership, running: BTreeMap::new(), assignments: 0, ready };
     tokio::select! {
+        biased;
         () = stopped(&mut stop) => {}
         () = coordinator.work(&mut became_ready) => {}
     }
@@ -58,10 +62,18 @@ impl Coordinator {
         let mut backoff = Backoff::default();
         loop {
             let change = tokio::select! {
+                biased;
                 change = self.membership.next() => change,
                 Some(ready) = became_ready.recv() => {
                     self.begin(ready).await;
                     continue;
+                }
+                () = self.shared.env.sleep(PARTIAL_MAX), if self.is_partial() => {
+                    self.shared.fail(format!(
+                        "this store has {} of {} partitions and its database serves one store only: stop the other stores of this stream, or give all of them one PostgreSQL",
+                        self.running.len(), self.shared.topology.partitions
+                    ));
+                    return;
                 }
             };
             match change {
@@ -84,6 +96,12 @@ impl Coordinator {
         }
     }
 
+    /// Whether other stores have partitions that this one must have.
+    fn is_partial(&self) -> bool {
+        let count = self.running.len();
+        self.shared.database.is_exclusive() && count > 0 && count < self.shared.topology.partitions as usize
+    }
+
     fn assign(&mut self, partition: Partition) {
         let (stop, told) = watch::channel(false);
         self.assignments += 1;
@@ -94,16 +112,16 @@ impl Coordinator {
     }
 
     async fn begin(&mut self, begun: Ready) {
-        let Ready { partition, position, assignment } = begun;
+        let Ready { partition, standing, assignment } = begun;
         let Some(running) = self.running.get(&partition).filter(|running| running.assignment == assignment) else {
             return;
         };
         let stop = running.stop.subscribe();
         let (shared, ready) = (Arc::clone(&self.shared), self.ready.clone());
-        match self.membership.read(partition, position.unwrap_or(0)).await {
+        match self.membership.read(partition, standing.position.unwrap_or(0)).await {
             Ok(tail) => {
-                tracing::info!(partition, position, "partition taken");
-                let worker = Worker::new(Arc::clone(&shared), partition, position, tail, stop.clone());
+                tracing::info!(partition, position = standing.position, owner = standing.owner, "partition taken");
+                let worker = Worker::new(Arc::clone(&shared), partition, standing, tail, stop.clone());
                 self.shared.env.spawn(Box::pin(async move {
                     let end = worker.run().await;
                     let lost = matches!(end, End::Lost);
@@ -135,7 +153,7 @@ impl Coordinator {
     }
 }
 
-/// Reads a partition's position, after a delay and in a task of its own: meanwhile the group must hear from this member.
+/// Takes a partition, after a delay and in a task of its own: meanwhile the group must hear from this member.
 async fn open(
     shared: Arc<Shared>,
     partition: Partition,
@@ -144,20 +162,21 @@ async fn open(
     ready: mpsc::Sender<Ready>,
     delay: Duration,
 ) {
-    let position = async {
+    let take = async {
         if !delay.is_zero() {
             shared.env.sleep(delay).await;
         }
-        worker::position(&shared, partition).await
+        worker::standing(&shared, partition, true).await
     };
-    let position = tokio::select! {
+    let taken = tokio::select! {
+        biased;
         () = stopped(&mut stop) => return,
-        position = position => position,
+        taken = take => taken,
     };
     // Who revokes the partition waits until nobody holds this.
     drop(stop);
-    match position {
-        Ok(position) => drop(ready.send(Ready { partition, position, assignment }).await),
+    match taken {
+        Ok(standing) => drop(ready.send(Ready { partition, standing, assignment }).await),
         Err(end) => end.tell(&shared, partition),
     }
 }

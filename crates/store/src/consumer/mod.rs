@@ -2,25 +2,36 @@
 //!
 //! ```text
 //! group -> (coordinator) --- a task per partition ---> read a batch, load, decide, commit ---> and so on
+//!                                                                                   |
+//!                                where the stream is another system: (publisher) <--+
 //! ```
 //!
 //! A batch's entities, outcomes, outgoing events and position are one commit, so wherever the process ends, the next
-//! one finds all of it or nothing, and begins at the position it finds. The position is compared and set: a store that
-//! lost a partition without knowing commits nothing.
+//! one finds all of it or nothing, and begins at the position it finds. Owner and position are compared and set: a store
+//! that lost a partition without knowing commits nothing.
+//!
+//! Where the database does not share its transactions with the stream, the events stay in its outbox, and the partition's
+//! owner publishes them (`publisher`): first what the last owner left, then what its own commits lead to. What an
+//! earlier owner sent late is put right (`repair`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use contract::{Env, Registry, Topic};
-use stream::{Stream, StreamError};
+use stream::{Stream, StreamError, Topology};
 use tokio::sync::watch;
 
-use crate::database::Database;
+use crate::database::{Database, Error, Log};
 
 mod batch;
 mod coordinator;
 mod names;
+mod outbox;
+mod publisher;
+mod repair;
 mod worker;
+
+use worker::End;
 
 pub use names::describe as describe_metrics;
 
@@ -61,6 +72,7 @@ struct Shared {
     source: String,
     registry: Registry,
     stream: Arc<dyn Stream>,
+    topology: Topology,
     database: Arc<dyn Database>,
     env: Arc<dyn Env>,
     failed: watch::Sender<Option<String>>,
@@ -76,12 +88,27 @@ impl Store {
         env: Arc<dyn Env>,
     ) -> Result<Self, StreamError> {
         let membership = stream.join(GROUP, Topic::Commands).await?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, mut told) = watch::channel(false);
         let (failed, failure) = watch::channel(None);
         let source = format!("/store/{}", config.instance);
-        let shared = Shared { config, source, registry, stream, database, env: Arc::clone(&env), failed };
-        env.spawn(Box::pin(coordinator::run(Arc::new(shared), membership, stopped)));
-        Ok(Self { stop, failed: failure, env })
+        let world = Arc::clone(&env);
+        let run = async move {
+            let topology = tokio::select! {
+                biased;
+                () = stopped(&mut told) => return,
+                topology = bind(&*stream, &*database, &*env) => topology,
+            };
+            match topology {
+                Ok(topology) => {
+                    let shared = Shared { config, source, registry, stream, topology, database, env, failed };
+                    coordinator::run(Arc::new(shared), membership, told).await;
+                }
+                Err(End::Failed(reason)) => fail(&failed, reason),
+                Err(_) => tracing::info!("the stream or the database was closed before the store began"),
+            }
+        };
+        world.spawn(Box::pin(run));
+        Ok(Self { stop, failed: failure, env: world })
     }
 
     /// Completes, with the reason, once a partition has stopped for good: its commands are answered no more.
@@ -98,6 +125,7 @@ impl Store {
     pub async fn stop(self) {
         self.stop.send_replace(true);
         tokio::select! {
+            biased;
             () = self.stop.closed() => {}
             () = self.env.sleep(GRACE + GRACE) => tracing::warn!("the store did not stop in time; what it was at is abandoned"),
         }
@@ -107,9 +135,38 @@ impl Store {
 impl Shared {
     /// A partition stops for good.
     fn fail(&self, reason: String) {
-        tracing::error!(%reason, "a partition of commands is answered no more");
-        metrics::counter!(names::FAILED).increment(1);
-        self.failed.send_if_modified(|failed| failed.is_none().then(|| *failed = Some(reason)).is_some());
+        fail(&self.failed, reason);
+    }
+}
+
+fn fail(failed: &watch::Sender<Option<String>>, reason: String) {
+    tracing::error!(%reason, "commands are answered no more");
+    metrics::counter!(names::FAILED).increment(1);
+    failed.send_if_modified(|failed| failed.is_none().then(|| *failed = Some(reason)).is_some());
+}
+
+/// Learns what the stream is and binds the database to it, tried until both answer.
+async fn bind(stream: &dyn Stream, database: &dyn Database, env: &dyn Env) -> Result<Topology, End> {
+    let mut backoff = Backoff::default();
+    loop {
+        let reason = match stream.topology().await {
+            Ok(topology) => {
+                let log = Log { cluster: topology.cluster.clone(), partitions: topology.partitions };
+                match database.bind(log).await {
+                    Ok(()) => return Ok(topology),
+                    Err(Error::Broken(reason)) => return Err(End::Failed(reason)),
+                    Err(Error::Closed(reason)) => return Err(End::Closed(reason)),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error @ StreamError::Unusable(_)) => return Err(End::Failed(error.to_string())),
+            Err(error @ StreamError::Closed) => return Err(End::Closed(error.to_string())),
+            Err(error) => error.to_string(),
+        };
+        if !backoff.failing() {
+            tracing::warn!(reason, "the store waits for the stream and the database");
+        }
+        env.sleep(backoff.next(env)).await;
     }
 }
 

@@ -13,6 +13,11 @@ pub(super) const CONFLICTS: &str = "dos_store_conflicts_total";
 /// Partitions that stopped for good.
 pub(super) const FAILED: &str = "dos_store_partitions_failed_total";
 
+/// Events of the outbox appended again because one failed.
+pub(super) const REPEATED: &str = "dos_store_events_repeated_total";
+/// Views published again because an older one had come late.
+pub(super) const REPAIRED: &str = "dos_store_views_repaired_total";
+
 /// Registers help texts with the installed recorder.
 pub fn describe() {
     metrics::describe_counter!(COMMANDS, "Commands answered, by type, action and result");
@@ -21,4 +26,6 @@ pub fn describe() {
     metrics::describe_counter!(QUARANTINED, "Events that could not be read or carried out and were set aside");
     metrics::describe_counter!(CONFLICTS, "Batches decided again because the state had changed");
     metrics::describe_counter!(FAILED, "Partitions that stopped for good");
+    metrics::describe_counter!(REPEATED, "Events of the outbox appended again because an append failed");
+    metrics::describe_counter!(REPAIRED, "Views published again because an older one had come late");
 }

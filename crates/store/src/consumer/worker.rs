@@ -1,16 +1,19 @@
-//! One partition's task: read a batch, load, decide, commit.
+//! One partition's task: read a batch, load, decide, commit; and give the publisher what it led to.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use contract::reply::Page;
-use contract::{Action, Command, Offset, Partition, Registry, Stored};
+use contract::wire::cloudevents::RUN_BYTES_MAX;
+use contract::{Action, Command, Offset, Partition, Record, Registry, Stored, Topic};
 use stream::{StreamError, Tail};
 use tokio::sync::watch;
 
 use super::batch::{Context, Decided, Event, OUTGOING_BYTES_MAX, Tally};
-use super::{Backoff, GRACE, Shared, names, stopped};
-use crate::database::{Batch, Error, Loaded};
+use super::outbox::{Due, Outbox};
+use super::repair::Watch;
+use super::{Backoff, GRACE, Shared, names, publisher, stopped};
+use crate::database::{Batch, Error, Loaded, Marks, Standing};
 
 /// How often a batch is decided again at once before its failure is treated as one that takes time.
 const CONFLICTS_MAX: u32 = 8;
@@ -28,16 +31,24 @@ pub(super) enum End {
 }
 
 pub(super) struct Worker {
-    shared: Arc<Shared>,
-    partition: Partition,
+    pub(super) shared: Arc<Shared>,
+    pub(super) partition: Partition,
+    /// As the partition was taken.
+    pub(super) owner: u64,
+    taken: Option<Marks>,
+    /// None where the events leave with the commit itself.
+    pub(super) outbox: Option<Outbox>,
     /// As the database has it.
     position: Option<Offset>,
     /// As it has it if the last commit was done.
     attempted: Option<Offset>,
     tail: Box<dyn Tail>,
-    stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<bool>,
     backoff: Backoff,
 }
+
+/// What a commit led to, to be published.
+type Led = Option<(u64, Vec<(Topic, Record)>)>;
 
 impl End {
     /// Tells who should know, and nobody else.
@@ -51,12 +62,14 @@ impl End {
     }
 }
 
-/// The position of a partition, tried until the database answers.
-pub(super) async fn position(shared: &Shared, partition: Partition) -> Result<Option<Offset>, End> {
+/// Takes a partition, or only asks where it stands, until the database answers.
+pub(super) async fn standing(shared: &Shared, partition: Partition, take: bool) -> Result<Standing, End> {
     let mut backoff = Backoff::default();
     loop {
-        match shared.database.position(partition).await {
-            Ok(position) => return Ok(position),
+        let answer =
+            if take { shared.database.take(partition).await } else { shared.database.standing(partition).await };
+        match answer {
+            Ok(standing) => return Ok(standing),
             Err(Error::Closed(reason)) => return Err(End::Closed(reason)),
             Err(Error::Broken(reason)) => return Err(End::Failed(reason)),
             Err(error) => {
@@ -80,11 +93,13 @@ impl Worker {
     pub(super) fn new(
         shared: Arc<Shared>,
         partition: Partition,
-        position: Option<Offset>,
+        standing: Standing,
         tail: Box<dyn Tail>,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        Self { shared, partition, position, attempted: position, tail, stop, backoff: Backoff::default() }
+        let Standing { owner, position, outbox: taken } = standing;
+        let (attempted, outbox, backoff) = (position, None, Backoff::default());
+        Self { shared, partition, owner, taken, outbox, position, attempted, tail, stop, backoff }
     }
 
     /// Works until it is stopped, or cannot go on.
@@ -96,12 +111,45 @@ impl Worker {
             shared.env.sleep(GRACE).await;
         };
         tokio::select! {
-            end = self.work() => end.err().unwrap_or(End::Stopped),
+            biased;
+            end = self.work_and_publish() => end,
             // What was handed to the database is stored whole or not at all, and the position tells which.
             () = grace => {
                 tracing::warn!(partition, "a batch was abandoned; the next owner takes it up");
                 End::Stopped
             }
+        }
+    }
+
+    async fn work_and_publish(&mut self) -> End {
+        let Some(saved) = self.taken else { return self.work().await.err().unwrap_or(End::Stopped) };
+        let (stream, env) = (&self.shared.stream, &self.shared.env);
+        let mut watch = Watch::new(Arc::clone(stream), Arc::clone(env), self.partition, saved.views);
+        let views = tokio::select! {
+            biased;
+            () = stopped(&mut self.stop) => return End::Stopped,
+            views = watch.begin() => views,
+        };
+        let marks = Marks { views: Some(views), ..saved };
+        let (mut publisher, handle) = publisher::new(Arc::clone(stream), Arc::clone(env), self.partition, marks);
+        self.outbox = Some(Outbox::new(&self.shared, handle, watch, saved));
+        let work = async {
+            // What the last owner left comes before anything new.
+            let begun = self.catch_up().await;
+            let end = match begun {
+                Ok(()) => self.work().await.err().unwrap_or(End::Stopped),
+                Err(end) => end,
+            };
+            if matches!(end, End::Stopped) {
+                self.finish().await;
+            }
+            end
+        };
+        // Both in one task: while a batch is decided and committed, the one before is under way.
+        tokio::select! {
+            biased;
+            end = publisher.run() => end,
+            end = work => end,
         }
     }
 
@@ -111,6 +159,13 @@ impl Worker {
             let next = tokio::select! {
                 biased;
                 () = stopped(&mut self.stop) => return Ok(()),
+                due = due(&mut self.outbox, &self.shared) => {
+                    match due {
+                        Due::Look(records) => self.look(&records).await?,
+                        Due::Save => self.save().await?,
+                    }
+                    continue;
+                }
                 next = self.tail.next(records_max) => next,
             };
             match next {
@@ -119,8 +174,8 @@ impl Worker {
                     self.records(records).await?;
                 }
                 Err(error @ StreamError::Closed) => return Err(End::Closed(error.to_string())),
-                Err(StreamError::Revoked) => return Err(End::Lost),
                 Err(error @ StreamError::OutOfRange { .. }) => return Err(End::Failed(out_of_range(&error))),
+                Err(StreamError::Revoked) => return Err(End::Lost),
                 Err(error) => self.wait(&error).await?,
             }
         }
@@ -152,9 +207,12 @@ impl Worker {
                 continue;
             }
             match self.attempt(&events[start..end]).await {
-                Ok(()) => {
+                Ok(led) => {
                     conflicts = 0;
                     self.recovered();
+                    if let Some((first, outgoing)) = led {
+                        self.publish(first, outgoing).await?;
+                    }
                 }
                 Err(Error::Data(_) | Error::TooMuch) if end - start > 1 => {
                     let middle = start + (end - start) / 2;
@@ -177,7 +235,7 @@ impl Worker {
                     } else {
                         self.wait(&error).await?;
                     }
-                    self.settle_position().await?;
+                    self.settle().await?;
                 }
             }
             ranges.push(start..end);
@@ -186,28 +244,26 @@ impl Worker {
     }
 
     /// After a commit whose fate is not known: whether it was done all the same.
-    async fn settle_position(&mut self) -> Result<(), End> {
-        let position = position(&self.shared, self.partition).await?;
-        if position != self.position && position != self.attempted {
+    async fn settle(&mut self) -> Result<(), End> {
+        let standing = standing(&self.shared, self.partition, false).await?;
+        if standing.owner != self.owner || (standing.position != self.position && standing.position != self.attempted) {
             return Err(End::Lost);
         }
-        // Were it another owner who came exactly as far, one of the next commits would tell.
-        self.position = position;
-        Ok(())
+        self.position = standing.position;
+        self.catch_up().await
     }
 
     /// One commit, of as many events as fit into it.
-    async fn attempt(&mut self, events: &[Event]) -> Result<(), Error> {
+    async fn attempt(&mut self, events: &[Event]) -> Result<Led, Error> {
         self.attempted = self.position;
         let shared = Arc::clone(&self.shared);
         let pages = pages(&shared, events).await?;
         let loaded = load(&shared, events).await?;
-        let topology = shared.stream.topology().await.map_err(|error| Error::Transient(error.to_string()))?;
         let context = Context {
             registry: &shared.registry,
             env: &*shared.env,
             source: &shared.source,
-            message_bytes_max: topology.message_bytes_max,
+            message_bytes_max: shared.topology.message_bytes_max.saturating_sub(RUN_BYTES_MAX),
         };
         let Decided { count, changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
         let events = &events[..count];
@@ -216,13 +272,19 @@ impl Worker {
         let time = shared.env.now();
         let retention = i64::try_from(shared.config.outcome_retention.as_millis()).unwrap_or(i64::MAX);
         let forget_before = time.plus_millis(retention.saturating_neg());
-        let (partition, expected) = (self.partition, self.position);
+        let (partition, owner, expected) = (self.partition, self.owner, self.position);
+        let marks = self.outbox.as_ref().map(Outbox::marks).unwrap_or_default();
+        // The bytes are shared.
+        let led = self.outbox.is_some().then(|| outgoing.clone());
         self.attempted = Some(next);
-        let batch = Batch { partition, expected, next, changes, outcomes, time, forget_before, outgoing };
-        shared.database.commit(batch).await?;
+        let batch = Batch { partition, owner, expected, next, changes, outcomes, time, forget_before, outgoing, marks };
+        let committed = shared.database.commit(batch).await?;
         self.position = Some(next);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.saved(marks);
+        }
         self.report(events, tally);
-        Ok(())
+        Ok(committed.unpublished.zip(led))
     }
 
     fn report(&self, events: &[Event], tally: Tally) {
@@ -244,12 +306,13 @@ impl Worker {
     }
 
     /// Waits before the next try; ends when it is time to stop.
-    async fn wait(&mut self, error: &(dyn std::error::Error + Sync)) -> Result<(), End> {
+    pub(super) async fn wait(&mut self, error: &(dyn std::error::Error + Sync)) -> Result<(), End> {
         if !self.backoff.failing() {
             tracing::warn!(partition = self.partition, %error, "commands wait; they are tried again until it goes better");
         }
         let delay = self.backoff.next(&*self.shared.env);
         tokio::select! {
+            biased;
             () = stopped(&mut self.stop) => Err(End::Stopped),
             () = self.shared.env.sleep(delay) => Ok(()),
         }
@@ -260,6 +323,14 @@ impl Worker {
             tracing::info!(partition = self.partition, "commands are answered again");
             self.backoff = Backoff::default();
         }
+    }
+}
+
+/// What there is to do besides commands; nothing, for ever, without an outbox.
+async fn due(outbox: &mut Option<Outbox>, shared: &Shared) -> Due {
+    match outbox {
+        Some(outbox) => outbox.due(shared).await,
+        None => std::future::pending().await,
     }
 }
 

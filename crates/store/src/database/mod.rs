@@ -1,4 +1,9 @@
 //! The port: what the store asks of its database, and its adapters.
+//!
+//! Where the database shares its transactions with the stream, a commit appends its outgoing events itself. Where it cannot,
+//! the commit keeps them: the *outbox*, an ordered queue per partition, which the owner of the partition publishes after
+//! the commit and removes once the stream has acknowledged them. How far that has come ([`Marks`]) travels with the next
+//! commit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,6 +14,9 @@ use thiserror::Error;
 
 use crate::decide::Entity;
 
+pub mod conformance;
+mod page;
+pub mod postgres;
 pub mod sqlite;
 
 /// A page of a list holds at most so many bytes of items, but at least one item.
@@ -17,16 +25,31 @@ pub const PAGE_BYTES_MAX: usize = 768 * 1024;
 /// What one call of [`Database::load`] gives back at most, in bytes of objects, unless it is one entity.
 pub const LOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// What one call of [`Database::unpublished`] gives back at most, in bytes of records, unless it is one event.
+pub const UNPUBLISHED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Entities, outcomes, positions, and the events that leave with them.
 ///
-/// Isolation: several stores may work on one database, at most one of them on a partition unless it lost it without
-/// knowing; [`Database::commit`] refuses whatever was decided on a state that is no longer so. Durability: what was
-/// committed survives the end of the process and, where the adapter says so, of the machine. Reads see everything
-/// that was committed before they were asked. Dropping a future does not take a commit back, nor split it.
+/// Isolation: several stores may work on one database. A partition's owner is who took it last ([`Database::take`]);
+/// [`Database::commit`] and [`Database::mark`] refuse all others, and whatever was decided on a state that is no longer
+/// so. Durability: what was committed survives the end of the process and, where the adapter says so, of the machine.
+/// Reads see everything that was committed before they were asked. Dropping a future does not take a commit back, nor
+/// split it.
 #[async_trait::async_trait]
 pub trait Database: Send + Sync + 'static {
-    /// The offset of the next command of a partition; none before its first commit.
-    async fn position(&self, partition: Partition) -> Result<Option<Offset>, Error>;
+    /// Binds the database to the log that its positions are of; the first one stands for ever.
+    ///
+    /// [`Error::Broken`], with what to do, where it was used with another.
+    async fn bind(&self, log: Log) -> Result<(), Error>;
+
+    /// Whether it can serve one store only, which then must have all partitions.
+    fn is_exclusive(&self) -> bool;
+
+    /// Takes a partition over: from now on whoever had it can neither commit nor mark.
+    async fn take(&self, partition: Partition) -> Result<Standing, Error>;
+
+    /// Where a partition stands; all zero before it was first taken.
+    async fn standing(&self, partition: Partition) -> Result<Standing, Error>;
 
     /// The states of these entities and the outcomes of these commands, as far as there are any. Names may repeat.
     ///
@@ -38,9 +61,58 @@ pub trait Database: Send + Sync + 'static {
 
     /// Stores all of a batch or nothing of it.
     ///
-    /// [`Error::Conflict`] where the position, a version or an outcome is not what the batch was decided on. After
-    /// [`Error::Transient`] it may have been stored: the position tells.
-    async fn commit(&self, batch: Batch) -> Result<(), Error>;
+    /// [`Error::Conflict`] where the owner, the position, a version or an outcome is not what the batch was decided on.
+    /// After [`Error::Transient`] it may have been stored: the position tells.
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error>;
+
+    /// The events of a partition's outbox whose sequence is greater than `after`, in order, at most `limit` of them and
+    /// [`UNPUBLISHED_BYTES_MAX`].
+    async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error>;
+
+    /// Moves a partition's marks without a commit; they never go back. [`Error::Conflict`] for whoever is not its owner.
+    async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error>;
+}
+
+/// The log that a database belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Names it: positions of another cluster, or of topics that were made anew, mean nothing here.
+    pub cluster: String,
+    /// Partitions of each topic.
+    pub partitions: u32,
+}
+
+impl Log {
+    /// What to tell the operator of a database that belongs to `self` and is used with `other`.
+    fn refuse(&self, other: &Self) -> Error {
+        let Self { cluster, partitions } = self;
+        let text = format!(
+            "the database belongs to the stream {cluster} with {partitions} partitions and this is {} with {}: its positions mean nothing here; \
+             use it with that stream, or give this stream a database of its own (docs/operations.md, \"Another stream\")",
+            other.cluster, other.partitions
+        );
+        Error::Broken(text)
+    }
+}
+
+/// Where a partition stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Counts the take-overs: names the owner.
+    pub owner: u64,
+    /// The offset of its next command; none before its first commit.
+    pub position: Option<Offset>,
+    /// How far publishing has come; none where the events leave with the commit itself.
+    pub outbox: Option<Marks>,
+}
+
+/// How far the publishing of a partition's outgoing events has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The sequence of the last event that the stream acknowledged, as it did all before; 0 where there was none.
+    pub published: u64,
+    /// Records of the partition of views before this offset were looked at and repaired; none before its first owner.
+    pub views: Option<Offset>,
 }
 
 /// What [`Database::load`] found.
@@ -57,7 +129,9 @@ pub struct Loaded {
 pub struct Batch {
     /// The partition.
     pub partition: Partition,
-    /// The position that the batch was decided on, as [`Database::position`] gave it.
+    /// Its owner, as [`Database::take`] gave it.
+    pub owner: u64,
+    /// The position that the batch was decided on.
     pub expected: Option<Offset>,
     /// The position after it.
     pub next: Offset,
@@ -71,6 +145,27 @@ pub struct Batch {
     pub forget_before: Timestamp,
     /// Events to append, in this order.
     pub outgoing: Vec<(Topic, Record)>,
+    /// How far the events of earlier commits have come: what was published is removed.
+    pub marks: Marks,
+}
+
+/// What a commit left to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The sequence of the batch's first outgoing event in its partition's outbox; the others follow without a gap. None
+    /// where nothing is to be published.
+    pub unpublished: Option<u64>,
+}
+
+/// An event in the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// 1, 2, 3 .. per partition.
+    pub sequence: u64,
+    /// Where to append it.
+    pub topic: Topic,
+    /// The event.
+    pub record: Record,
 }
 
 /// What becomes of one entity.
@@ -107,4 +202,10 @@ pub enum Error {
     /// The database is damaged, or another program's; an operator must see to it.
     #[error("{0}")]
     Broken(String),
+}
+
+/// A topic by its name, as the outbox keeps it.
+fn topic(name: &str) -> Result<Topic, Error> {
+    let found = Topic::ALL.into_iter().find(|topic| topic.name() == name);
+    found.ok_or_else(|| Error::Broken(format!("the outbox names a topic {name:?}, which this program does not know")))
 }

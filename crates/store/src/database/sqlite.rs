@@ -1,64 +1,71 @@
-//! The adapter for a database that shares one SQLite file, and one transaction, with the embedded stream.
+//! The adapter for one SQLite file with one writer, that of the embedded stream.
+//!
+//! Either the file is the embedded stream's own ([`Sqlite::open`]): outgoing events are appended in the same transaction,
+//! and nothing is left to publish. Or it is a file beside another stream ([`Sqlite::beside`]), opened by
+//! `stream::embedded` for its writer, group commit, checkpoints and lock, with its topics unused: outgoing events go to
+//! the outbox.
 //!
 //! Durable layout, version [`VERSION`]; every table's name begins with `store_`:
 //!
-//! - `store_meta(name, value)`: `version`.
+//! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of.
 //! - `store_entities`: a row per entity, with a row id, so that objects of up to 512 KiB lie in the leaves of a tree whose
 //!   inner nodes hold small integers only, and `object` last, so that the rest is read without it. Found by
-//!   `(type, id)`, listed by `(type, created, id)`.
+//!   `(type, id)`, listed by `(type, created, id)`. (`command` came with version 2, behind it; none in older rows.)
 //! - `store_counts(type, total)`: rows of `store_entities` per type, kept in the same transaction.
 //! - `store_outcomes`: a row per remembered command, numbered as they came; the oldest are removed from that end.
-//! - `store_positions(partition, next)`: the next command. The log lies in the same file, so it can be no other log's.
+//! - `store_positions`: a row per partition: its owner, the next command, the last sequence given out, and the marks.
+//! - `store_outbox(partition, sequence, ..)`: events that were not yet known as published at the last commit.
 //!
 //! Times are milliseconds since 1970.
 
 use std::sync::Arc;
 
 use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Offset, Partition};
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _};
+use contract::{CommandId, EntityType, Key, ListQuery, Partition};
+use rusqlite::{Connection, ErrorCode};
 use stream::embedded::{Embedded, TransactError, Transaction};
 use stream::{AppendError, StreamError};
 
-use super::{Batch, Database, Error, Loaded};
+use super::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
 
+mod migrate;
+mod outbox;
 mod read;
 mod write;
 
-/// The version of the layout that this program writes.
-const VERSION: i64 = 1;
-
-const SCHEMA: &str = "
-CREATE TABLE store_entities (
-    number INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, created INTEGER NOT NULL,
-    updated INTEGER NOT NULL, time INTEGER NOT NULL, schema TEXT NOT NULL, object BLOB NOT NULL);
-CREATE UNIQUE INDEX store_entities_by_id ON store_entities (type, id);
-CREATE INDEX store_entities_by_created ON store_entities (type, created, id);
-CREATE TABLE store_counts (type TEXT PRIMARY KEY, total INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE store_outcomes (
-    number INTEGER PRIMARY KEY, time INTEGER NOT NULL, command BLOB NOT NULL, status INTEGER NOT NULL, version INTEGER,
-    created INTEGER, problem TEXT);
-CREATE UNIQUE INDEX store_outcomes_by_command ON store_outcomes (command);
-CREATE TABLE store_positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
-";
+pub use migrate::VERSION;
 
 /// What a job gives up with when a compare-and-set missed.
 const CONFLICT: &str = "conflict";
 
-/// The store's tables in the file of an embedded stream. Durable as the stream is: a commit is answered after its fsync.
+/// The store's tables in a file. Durable as the embedded stream is: a commit is answered after its fsync.
 #[derive(Clone)]
 pub struct Sqlite {
     embedded: Embedded,
+    /// Whether outgoing events stay in the file.
+    outbox: bool,
 }
 
 impl Sqlite {
-    /// Makes the tables, or brings those of an older program up to date; refuses those of a newer one.
+    /// Opens the tables in the file of the embedded stream that the store works on.
+    ///
+    /// Makes them, or brings those of an older program up to date; refuses those of a newer one.
     pub async fn open(embedded: Embedded) -> Result<Self, Error> {
-        embedded.transact(|transaction| migrate(transaction.connection())).await.map_err(|error| match error {
+        Self::migrated(embedded, false).await
+    }
+
+    /// Opens the tables in a file of their own, beside another stream.
+    pub async fn beside(file: Embedded) -> Result<Self, Error> {
+        Self::migrated(file, true).await
+    }
+
+    async fn migrated(embedded: Embedded, outbox: bool) -> Result<Self, Error> {
+        let migrated = embedded.transact(|transaction| migrate::run(transaction.connection())).await;
+        migrated.map_err(|error| match error {
             TransactError::Aborted(reason) => Error::Broken(reason),
             error => failure(error),
         })?;
-        Ok(Self { embedded })
+        Ok(Self { embedded, outbox })
     }
 
     async fn read<T: Send + 'static>(
@@ -71,18 +78,35 @@ impl Sqlite {
             Err(error) => Err(Error::Transient(error.to_string())),
         }
     }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, TransactError> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.embedded.transact(job).await.map_err(failure)
+    }
 }
 
 #[async_trait::async_trait]
 impl Database for Sqlite {
-    async fn position(&self, partition: Partition) -> Result<Option<Offset>, Error> {
-        self.read(move |connection| {
-            let sql = "SELECT next FROM store_positions WHERE partition = ?1";
-            let next =
-                connection.prepare_cached(sql)?.query_row((partition,), |row| row.get::<_, i64>(0)).optional()?;
-            Ok(Ok(next.map(i64::cast_unsigned)))
-        })
-        .await
+    async fn bind(&self, log: Log) -> Result<(), Error> {
+        let asked = log.clone();
+        let bound = self.write(move |transaction| migrate::bind(transaction.connection(), &asked)).await?;
+        if bound == log { Ok(()) } else { Err(bound.refuse(&log)) }
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    async fn take(&self, partition: Partition) -> Result<Standing, Error> {
+        let outbox = self.outbox;
+        self.write(move |transaction| outbox::take(transaction.connection(), partition, outbox)).await
+    }
+
+    async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
+        let outbox = self.outbox;
+        self.read(move |connection| outbox::standing(connection, partition, outbox).map(Ok)).await
     }
 
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
@@ -93,26 +117,23 @@ impl Database for Sqlite {
         self.read(move |connection| read::list(connection, &entity_type, &query)).await
     }
 
-    async fn commit(&self, batch: Batch) -> Result<(), Error> {
-        self.embedded.transact(move |transaction| write::commit(transaction, batch)).await.map_err(failure)
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        let outbox = self.outbox;
+        self.write(move |transaction| write::commit(transaction, batch, outbox)).await
+    }
+
+    async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        self.read(move |connection| outbox::unpublished(connection, partition, after, limit)).await
+    }
+
+    async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
+        self.write(move |transaction| outbox::mark(transaction.connection(), partition, owner, marks)).await
     }
 }
 
-fn migrate(connection: &Connection) -> Result<(), TransactError> {
-    connection
-        .execute("CREATE TABLE IF NOT EXISTS store_meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID", ())?;
-    let sql = "SELECT value FROM store_meta WHERE name = 'version'";
-    match connection.query_row(sql, (), |row| row.get::<_, i64>(0)).optional()? {
-        None => {
-            connection.execute_batch(SCHEMA)?;
-            connection.execute("INSERT INTO store_meta (name, value) VALUES ('version', ?1)", (VERSION,))?;
-            Ok(())
-        }
-        Some(VERSION) => Ok(()),
-        Some(other) => Err(TransactError::Aborted(format!(
-            "the store's tables have version {other}, and this program reads version {VERSION}; use the program that wrote them, or a newer one"
-        ))),
-    }
+/// A compare-and-set that changed no row missed.
+fn one(changed: usize) -> Result<(), TransactError> {
+    if changed == 1 { Ok(()) } else { Err(TransactError::Aborted(CONFLICT.to_owned())) }
 }
 
 /// What a job that did not take effect means to the store.

@@ -1,79 +1,169 @@
-//! The database port's contract, on the adapter.
+//! The database port's contract, on every adapter.
 
-use contract::{CommandId, Key, Outcome, OutcomeStatus, Timestamp, Topic};
-use store::database::{Batch, Change, Database, Error};
-use store::decide::Entity;
-use tempfile::tempdir;
-use uuid::Uuid;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
+use contract::{Env, Key, Partition};
+use store::database::conformance::{self, Factory};
+use store::database::{Database, Error, Log};
+use store::{Postgres, Sqlite};
+use stream::Stream as _;
+use stream::embedded::{Embedded, Options};
+use tempfile::{TempDir, tempdir};
+
+use crate::env::TestEnv;
 use crate::harness::System;
 
-fn entity(version: u64) -> Entity {
-    let time = Timestamp::from_millis(1_700_000_000_000);
-    let object = format!("{{\"id\":\"a\",\"version\":{version}}}");
-    Entity { version, object: object.into(), data_schema: "/schema/x#1".into(), created: time, updated: time, time }
+/// The server that tests use, with a schema of their own.
+pub(crate) fn postgres_options() -> store::PostgresOptions {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let url = std::env::var("DOS_TEST_POSTGRES").expect(
+        "these tests need PostgreSQL: `cargo xtask servers` starts one and tells what to set DOS_TEST_POSTGRES to",
+    );
+    let schema = format!("test_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    store::PostgresOptions { schema: Some(schema), ..store::PostgresOptions::new(url) }
 }
 
-fn change(expected: Option<u64>, version: u64) -> Change {
-    Change { key: Key::parse("provider:a").unwrap(), expected, moved: false, entity: entity(version) }
+/// Removes what a test left on the server.
+pub(crate) async fn drop_schema(options: &store::PostgresOptions) {
+    execute(options, &format!("DROP SCHEMA {} CASCADE", options.schema.as_ref().unwrap())).await;
 }
 
-fn outcome(number: u128) -> Outcome {
-    let command = CommandId(Uuid::from_u128(number));
-    Outcome { command, status: OutcomeStatus::Succeeded, version: Some(1), problem: None, created: None }
+pub(crate) async fn execute(options: &store::PostgresOptions, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(&options.url, tokio_postgres::NoTls).await.unwrap();
+    TestEnv::new().spawn(Box::pin(async move { drop(connection.await) }));
+    client.batch_execute(sql).await.unwrap();
 }
 
-fn batch(expected: Option<u64>, next: u64) -> Batch {
-    let time = Timestamp::from_millis(1_700_000_000_000);
-    let (changes, outcomes, outgoing) = (Vec::new(), Vec::new(), Vec::new());
-    Batch { partition: 0, expected, next, changes, outcomes, time, forget_before: Timestamp::default(), outgoing }
+struct OnSqlite {
+    dir: TempDir,
+    beside: bool,
+    open: Mutex<Vec<Embedded>>,
 }
 
-#[tokio::test]
-async fn a_commit_on_an_older_state_changes_nothing() {
-    let dir = tempdir().unwrap();
-    let system = System::open(dir.path()).await;
-    let database = &system.database;
-    assert_eq!(database.position(0).await.unwrap(), None);
-    let first = Batch { changes: vec![change(None, 1)], outcomes: vec![outcome(1)], ..batch(None, 1) };
-    database.commit(first).await.unwrap();
-    assert_eq!(database.position(0).await.unwrap(), Some(1));
-
-    let record = contract::Record { key: "x".into(), headers: contract::Headers::default(), value: "x".into() };
-    for stale in [
-        batch(None, 2),
-        batch(Some(0), 2),
-        Batch { changes: vec![change(None, 1)], ..batch(Some(1), 2) },
-        Batch { changes: vec![change(Some(7), 8)], ..batch(Some(1), 2) },
-        Batch { outcomes: vec![outcome(2), outcome(1)], ..batch(Some(1), 2) },
-    ] {
-        let stale = Batch { outgoing: vec![(Topic::Replies, record.clone())], ..stale };
-        assert_eq!(database.commit(stale).await, Err(Error::Conflict));
+impl OnSqlite {
+    fn new(beside: bool) -> Self {
+        Self { dir: tempdir().unwrap(), beside, open: Mutex::default() }
     }
-    assert_eq!(database.position(0).await.unwrap(), Some(1));
-    assert!(system.records(Topic::Replies).await.is_empty());
-    let loaded = database.load(vec![change(None, 1).key], vec![outcome(1).command, outcome(2).command]).await.unwrap();
-    assert_eq!(loaded.entities.into_values().collect::<Vec<_>>(), [entity(1)]);
-    assert_eq!(loaded.outcomes.into_values().collect::<Vec<_>>(), [outcome(1)]);
-    system.close().await;
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("dos.sqlite")
+    }
 }
 
-#[tokio::test]
-async fn old_outcomes_are_forgotten_as_new_ones_come() {
-    let dir = tempdir().unwrap();
-    let system = System::open(dir.path()).await;
-    let database = &system.database;
-    let commands = |range: std::ops::Range<u128>| range.map(|n| outcome(n).command).collect::<Vec<_>>();
-    database.commit(Batch { outcomes: (0..30).map(outcome).collect(), ..batch(None, 1) }).await.unwrap();
-    let later = Batch { forget_before: batch(None, 1).time, outcomes: vec![outcome(30)], ..batch(Some(1), 2) };
-    database.commit(later).await.unwrap();
-    assert_eq!(database.load(Vec::new(), commands(0..31)).await.unwrap().outcomes.len(), 31, "none is older yet");
-    let time = batch(None, 1).time.plus_millis(1);
-    for next in 3..6 {
-        let later = Batch { time, forget_before: time, ..batch(Some(next - 1), next) };
-        database.commit(Batch { outcomes: vec![outcome(u128::from(next) * 100)], ..later }).await.unwrap();
+#[async_trait::async_trait]
+impl Factory for OnSqlite {
+    async fn open(&self) -> Result<Arc<dyn Database>, Error> {
+        let env: Arc<dyn Env> = Arc::new(TestEnv::new());
+        let options = Options { queue_bytes_max: 256 << 20, message_bytes_max: 16 << 20, ..Options::default() };
+        let embedded =
+            Embedded::open(self.dir.path(), options, env).map_err(|error| Error::Transient(error.to_string()))?;
+        let database =
+            if self.beside { Sqlite::beside(embedded.clone()).await } else { Sqlite::open(embedded.clone()).await };
+        if database.is_err() {
+            embedded.close().await;
+        }
+        let database = database?;
+        self.open.lock().unwrap().push(embedded);
+        Ok(Arc::new(database))
     }
-    let left = database.load(Vec::new(), [commands(0..31), commands(300..301)].concat()).await.unwrap();
-    assert_eq!(left.outcomes.into_keys().collect::<Vec<_>>(), commands(300..301));
+
+    async fn close(&self, database: Arc<dyn Database>) {
+        drop(database);
+        let embedded = self.open.lock().unwrap().pop().unwrap();
+        embedded.close().await;
+    }
+
+    async fn make_newer(&self) {
+        let connection = rusqlite::Connection::open(self.file()).unwrap();
+        connection.execute("UPDATE store_meta SET value = 99 WHERE name = 'version'", ()).unwrap();
+    }
+}
+
+struct OnPostgres {
+    options: store::PostgresOptions,
+}
+
+#[async_trait::async_trait]
+impl Factory for OnPostgres {
+    async fn open(&self) -> Result<Arc<dyn Database>, Error> {
+        Ok(Arc::new(Postgres::open(&self.options).await?))
+    }
+
+    async fn close(&self, database: Arc<dyn Database>) {
+        drop(database);
+    }
+
+    async fn make_newer(&self) {
+        let schema = self.options.schema.as_ref().unwrap();
+        let sql = format!("UPDATE {schema}.store_meta SET value = '99' WHERE name = 'version'");
+        execute(&self.options, &sql).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_conforms_in_the_streams_own_file() {
+    conformance::all(&OnSqlite::new(false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_conforms_beside_another_stream() {
+    conformance::all(&OnSqlite::new(true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_conforms() {
+    let factory = OnPostgres { options: postgres_options() };
+    conformance::all(&factory).await;
+    drop_schema(&factory.options).await;
+}
+
+/// The layout of version 1, as it was released.
+const VERSION_1: &str = "
+CREATE TABLE store_meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID;
+CREATE TABLE store_entities (
+    number INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, created INTEGER NOT NULL,
+    updated INTEGER NOT NULL, time INTEGER NOT NULL, schema TEXT NOT NULL, object BLOB NOT NULL);
+CREATE UNIQUE INDEX store_entities_by_id ON store_entities (type, id);
+CREATE INDEX store_entities_by_created ON store_entities (type, created, id);
+CREATE TABLE store_counts (type TEXT PRIMARY KEY, total INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE store_outcomes (
+    number INTEGER PRIMARY KEY, time INTEGER NOT NULL, command BLOB NOT NULL, status INTEGER NOT NULL, version INTEGER,
+    created INTEGER, problem TEXT);
+CREATE UNIQUE INDEX store_outcomes_by_command ON store_outcomes (command);
+CREATE TABLE store_positions (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+INSERT INTO store_meta VALUES ('version', 1);
+INSERT INTO store_entities VALUES (1, 'provider', 'a', 3, 5, 6, 7, '/schema/x#1', X'7B7D');
+INSERT INTO store_positions VALUES (1, 12);
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_version_1_is_brought_up_to_date() {
+    let dir = tempdir().unwrap();
+    let env: Arc<dyn Env> = Arc::new(TestEnv::new());
+    let embedded = Embedded::open(dir.path(), Options::default(), env).unwrap();
+    embedded.transact(|transaction| Ok(transaction.connection().execute_batch(VERSION_1)?)).await.unwrap();
+    let topology = embedded.topology().await.unwrap();
+    let log = Log { cluster: topology.cluster, partitions: topology.partitions };
+    let database = Sqlite::open(embedded.clone()).await.unwrap();
+    assert_eq!(database.standing(1 as Partition).await.unwrap().position, Some(12));
+    let loaded = database.load(vec![Key::parse("provider:a").unwrap()], Vec::new()).await.unwrap();
+    assert_eq!(loaded.entities.values().map(|entity| entity.version).collect::<Vec<_>>(), [3]);
+    // It was an embedded stream's, and cannot become another's.
+    let other = Log { cluster: "another".to_owned(), ..log.clone() };
+    assert!(matches!(database.bind(other).await, Err(Error::Broken(_))));
+    database.bind(log).await.unwrap();
+    embedded.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_of_another_stream_stops_the_store_and_says_so() {
+    let dir = tempdir().unwrap();
+    let mut system = System::open(dir.path()).await;
+    system.database.bind(Log { cluster: "another".to_owned(), partitions: 2 }).await.unwrap();
+    system.start_store().await;
+    let reason = crate::harness::bounded("the failure", system.store().failed()).await;
+    assert!(reason.contains("another") && reason.contains("docs/operations.md"), "{reason}");
     system.close().await;
 }

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::reply::Page;
 use contract::wire::cloudevents::decode_view;
-use contract::{CommandId, EntityType, Key, ListQuery, Offset, OutcomeStatus, Partition, Slug, Topic};
+use contract::{CommandId, EntityType, Key, ListQuery, OutcomeStatus, Partition, Slug, Topic};
 use serde_json::json;
 use store::Sqlite;
-use store::database::{Batch, Database, Error, Loaded};
+use store::database::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
 use tempfile::tempdir;
 
 use crate::harness::{System, bounded};
@@ -30,11 +30,34 @@ impl Flaky {
 
 #[async_trait::async_trait]
 impl Database for Flaky {
-    async fn position(&self, partition: Partition) -> Result<Option<Offset>, Error> {
+    async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
         if self.turn() == 6 {
             return Err(Error::Transient("no position".to_owned()));
         }
-        self.inner.position(partition).await
+        self.inner.standing(partition).await
+    }
+
+    async fn take(&self, partition: Partition) -> Result<Standing, Error> {
+        if self.turn() == 6 {
+            return Err(Error::Transient("not taken".to_owned()));
+        }
+        self.inner.take(partition).await
+    }
+
+    async fn bind(&self, log: Log) -> Result<(), Error> {
+        self.inner.bind(log).await
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
+    async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        self.inner.unpublished(partition, after, limit).await
+    }
+
+    async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
+        self.inner.mark(partition, owner, marks).await
     }
 
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
@@ -48,7 +71,7 @@ impl Database for Flaky {
         self.inner.list(entity_type, query).await
     }
 
-    async fn commit(&self, batch: Batch) -> Result<(), Error> {
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
         let cursed = |key: &Key| key.id.as_ref().is_some_and(|id| id.as_str() == self.cursed);
         if batch.changes.iter().any(|change| cursed(&change.key)) {
             return Err(Error::Data("this cannot be stored".to_owned()));
@@ -112,9 +135,11 @@ async fn a_position_outside_the_log_stops_the_partition_and_says_so() {
     let dir = tempdir().unwrap();
     let mut system = System::open(dir.path()).await;
     let time = system.env.now();
-    let (changes, outcomes, outgoing) = (Vec::new(), Vec::new(), Vec::new());
+    let (changes, outcomes, outgoing, marks) = (Vec::new(), Vec::new(), Vec::new(), Marks::default());
+    let Standing { owner, position: expected, .. } = system.database.take(1).await.unwrap();
+    let forget_before = time;
     let beyond =
-        Batch { partition: 1, expected: None, next: 1000, changes, outcomes, time, forget_before: time, outgoing };
+        Batch { partition: 1, owner, expected, next: 1000, changes, outcomes, time, forget_before, outgoing, marks };
     system.database.commit(beyond).await.unwrap();
     system.start_store().await;
     let reason = bounded("the failure", system.store().failed()).await;
@@ -145,8 +170,28 @@ struct Watched {
 
 #[async_trait::async_trait]
 impl Database for Watched {
-    async fn position(&self, partition: Partition) -> Result<Option<Offset>, Error> {
-        self.inner.position(partition).await
+    async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
+        self.inner.standing(partition).await
+    }
+
+    async fn take(&self, partition: Partition) -> Result<Standing, Error> {
+        self.inner.take(partition).await
+    }
+
+    async fn bind(&self, log: Log) -> Result<(), Error> {
+        self.inner.bind(log).await
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.inner.is_exclusive()
+    }
+
+    async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        self.inner.unpublished(partition, after, limit).await
+    }
+
+    async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
+        self.inner.mark(partition, owner, marks).await
     }
 
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
@@ -157,7 +202,7 @@ impl Database for Watched {
         self.inner.list(entity_type, query).await
     }
 
-    async fn commit(&self, batch: Batch) -> Result<(), Error> {
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
         let size_bytes: usize = batch.outgoing.iter().map(|(_, record)| record.size_bytes()).sum();
         self.outgoing_bytes_max.fetch_max(size_bytes as u64, Ordering::Relaxed);
         self.inner.commit(batch).await
@@ -207,8 +252,28 @@ struct Away;
 
 #[async_trait::async_trait]
 impl Database for Away {
-    async fn position(&self, _: Partition) -> Result<Option<Offset>, Error> {
-        Ok(None)
+    async fn bind(&self, _: Log) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn is_exclusive(&self) -> bool {
+        true
+    }
+
+    async fn standing(&self, _: Partition) -> Result<Standing, Error> {
+        Ok(Standing::default())
+    }
+
+    async fn take(&self, _: Partition) -> Result<Standing, Error> {
+        Ok(Standing::default())
+    }
+
+    async fn unpublished(&self, _: Partition, _: u64, _: usize) -> Result<Vec<Outgoing>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn mark(&self, _: Partition, _: u64, _: Marks) -> Result<(), Error> {
+        Ok(())
     }
 
     async fn load(&self, _: Vec<Key>, _: Vec<CommandId>) -> Result<Loaded, Error> {
@@ -219,7 +284,7 @@ impl Database for Away {
         Err(Error::Transient("away".to_owned()))
     }
 
-    async fn commit(&self, _: Batch) -> Result<(), Error> {
+    async fn commit(&self, _: Batch) -> Result<Committed, Error> {
         // As one that hangs: its answer never comes.
         std::future::pending().await
     }
@@ -247,10 +312,12 @@ async fn a_position_moved_by_other_hands_is_taken_up_there() {
     let create = system.create("provider:a", json!({"name":"A","published":1}));
     assert_eq!(system.ask(create.clone()).await.view().version, 1);
     let partition = contract::partition::of_key(b"provider:a", 2);
-    let (time, expected) = (system.env.now(), system.database.position(partition).await.unwrap());
-    let (changes, outcomes, outgoing) = (Vec::new(), Vec::new(), Vec::new());
+    let time = system.env.now();
+    let Standing { owner, position: expected, .. } = system.database.standing(partition).await.unwrap();
+    let (changes, outcomes, outgoing, marks) = (Vec::new(), Vec::new(), Vec::new(), Marks::default());
     let back = Batch {
         partition,
+        owner,
         expected,
         next: 0,
         changes,
@@ -258,6 +325,7 @@ async fn a_position_moved_by_other_hands_is_taken_up_there() {
         time,
         forget_before: contract::Timestamp::default(),
         outgoing,
+        marks,
     };
     system.database.commit(back).await.unwrap();
     let update = system.update("provider:a", json!({"name":"B"}));

@@ -3,9 +3,11 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod answers;
+mod beside;
 mod broken;
 mod database;
 mod env;
 mod faults;
 mod group;
 mod harness;
+mod simulated;

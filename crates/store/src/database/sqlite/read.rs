@@ -2,17 +2,15 @@
 
 use bytes::Bytes;
 use contract::reply::Page;
-use contract::{
-    CommandId, EntityId, EntityType, Key, ListPosition, ListQuery, Outcome, OutcomeStatus, Problem, Timestamp,
-};
+use contract::{CommandId, EntityType, Key, ListQuery, Outcome, OutcomeStatus, Problem, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row};
-use serde_json::value::RawValue;
+use uuid::Uuid;
 
-use crate::database::{Error, LOAD_BYTES_MAX, Loaded, PAGE_BYTES_MAX};
+use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page};
 use crate::decide::Entity;
 
 const ENTITY: &str =
-    "SELECT version, created, updated, time, schema, object FROM store_entities WHERE type = ?1 AND id = ?2";
+    "SELECT version, created, updated, time, schema, object, command FROM store_entities WHERE type = ?1 AND id = ?2";
 const OUTCOME: &str = "SELECT status, version, created, problem FROM store_outcomes WHERE command = ?1";
 const TOTAL: &str = "SELECT total FROM store_counts WHERE type = ?1";
 const PAGE: &str = "SELECT created, id, schema, object FROM store_entities INDEXED BY store_entities_by_created
@@ -62,7 +60,12 @@ fn entity(row: &Row<'_>) -> rusqlite::Result<Entity> {
         time: Timestamp::from_millis(row.get(3)?),
         data_schema: row.get_ref(4)?.as_str()?.into(),
         object: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+        command: command(row.get_ref(6)?.as_blob_or_null()?),
     })
+}
+
+fn command(bytes: Option<&[u8]>) -> CommandId {
+    CommandId(bytes.and_then(|bytes| Uuid::from_slice(bytes).ok()).unwrap_or_default())
 }
 
 fn outcome(row: &Row<'_>, command: CommandId) -> rusqlite::Result<Result<Outcome, Error>> {
@@ -82,7 +85,7 @@ fn outcome(row: &Row<'_>, command: CommandId) -> rusqlite::Result<Result<Outcome
 pub(super) fn list(connection: &Connection, entity_type: &EntityType, query: &ListQuery) -> Found<Page> {
     let name = entity_type.name().as_str();
     let total = connection.prepare_cached(TOTAL)?.query_row((name,), |row| row.get::<_, i64>(0)).optional()?;
-    let mut page = Page { items: Vec::new(), total: total.unwrap_or(0).cast_unsigned(), next: None };
+    let mut filling = page::Filling::new(entity_type, query.limit, total.unwrap_or(0));
     let (created, id) = match &query.after {
         Some(position) => (position.created.as_millis(), position.id.as_str()),
         None => (i64::MIN, ""),
@@ -91,40 +94,14 @@ pub(super) fn list(connection: &Connection, entity_type: &EntityType, query: &Li
     // One more than asked for tells whether there is a next page.
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
     let mut rows = statement.query((name, created, id, limit))?;
-    let (mut last, mut size_bytes) = (None, 0);
     while let Some(row) = rows.next()? {
-        let (position, item) = match item(row, entity_type)? {
-            Ok(item) => item,
+        let (id, schema) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
+        let item = page::Row { created: row.get(0)?, id, schema, object: row.get_ref(3)?.as_blob()? };
+        match filling.push(&item) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(error) => return Ok(Err(error)),
-        };
-        size_bytes += item.get().len() + 1;
-        if page.items.len() >= query.limit || (size_bytes > PAGE_BYTES_MAX && !page.items.is_empty()) {
-            page.next = last;
-            break;
         }
-        page.items.push(item);
-        last = Some(position);
     }
-    Ok(Ok(page))
-}
-
-fn item(row: &Row<'_>, entity_type: &EntityType) -> Found<(ListPosition, Box<RawValue>)> {
-    let created = Timestamp::from_millis(row.get(0)?);
-    let id = row.get_ref(1)?.as_str()?;
-    let damaged = |reason: &str| Ok(Err(Error::Data(format!("{} {id} cannot be read: {reason}", entity_type.name()))));
-    let Some(parsed) = EntityId::parse(id) else { return damaged("its id is none") };
-    let object = row.get_ref(3)?.as_blob()?;
-    let text = if row.get_ref(2)?.as_str()? == entity_type.data_schema() {
-        object.to_vec()
-    } else {
-        match entity_type.render_again(&parsed, object) {
-            Ok(text) => text,
-            Err(error) => return damaged(&error.to_string()),
-        }
-    };
-    let Ok(text) = String::from_utf8(text) else { return damaged("it is no UTF-8") };
-    match RawValue::from_string(text) {
-        Ok(item) => Ok(Ok((ListPosition { created, id: parsed }, item))),
-        Err(error) => damaged(&error.to_string()),
-    }
+    Ok(Ok(filling.finish()))
 }

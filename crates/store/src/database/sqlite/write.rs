@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use contract::{OutcomeStatus, TypeName};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{CONFLICT, TransactError, Transaction};
-use crate::database::{Batch, Change};
+use super::{CONFLICT, TransactError, Transaction, one};
+use crate::database::{Batch, Change, Committed};
 
-const POSITION_FIRST: &str = "INSERT INTO store_positions (partition, next) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-const POSITION: &str = "UPDATE store_positions SET next = ?2 WHERE partition = ?1 AND next = ?3";
-const CREATE: &str = "INSERT INTO store_entities (type, id, version, created, updated, time, schema, object)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+/// `IS` also compares none with none.
+const POSITION: &str = "UPDATE store_positions SET next = ?4, sequence = sequence + ?5
+    WHERE partition = ?1 AND owner = ?2 AND next IS ?3 RETURNING sequence - ?5 + 1";
+const CREATE: &str = "INSERT INTO store_entities (type, id, version, created, updated, time, schema, object, command)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
 /// Without `created`, so that its index is not written again.
-const UPDATE: &str = "UPDATE store_entities SET version = ?3, updated = ?4, time = ?5, schema = ?6, object = ?7
-    WHERE type = ?1 AND id = ?2 AND version = ?8";
+const UPDATE: &str =
+    "UPDATE store_entities SET version = ?3, updated = ?4, time = ?5, schema = ?6, object = ?7, command = ?8
+    WHERE type = ?1 AND id = ?2 AND version = ?9";
 const MOVE: &str = "UPDATE store_entities SET created = ?3 WHERE type = ?1 AND id = ?2";
 const COUNT: &str = "INSERT INTO store_counts (type, total) VALUES (?1, ?2)
     ON CONFLICT DO UPDATE SET total = total + excluded.total";
@@ -27,9 +29,14 @@ const FORGET: &str = "DELETE FROM store_outcomes WHERE number IN
 /// Outcomes removed by a commit: twice those it adds, so that the table shrinks under load, and a few more.
 const FORGET_MIN: usize = 16;
 
-pub(super) fn commit(transaction: &mut Transaction<'_>, batch: Batch) -> Result<(), TransactError> {
+/// `outbox` tells whether the outgoing events stay here, or are appended to the stream whose file this is.
+pub(super) fn commit(
+    transaction: &mut Transaction<'_>,
+    batch: Batch,
+    outbox: bool,
+) -> Result<Committed, TransactError> {
     let connection = transaction.connection();
-    advance(connection, &batch)?;
+    let first = advance(connection, &batch, outbox)?;
     let mut created: BTreeMap<&TypeName, i64> = BTreeMap::new();
     for change in &batch.changes {
         store(connection, change)?;
@@ -42,21 +49,25 @@ pub(super) fn commit(transaction: &mut Transaction<'_>, batch: Batch) -> Result<
     }
     remember(connection, &batch)?;
     let (partition, next) = (batch.partition, batch.next);
+    if outbox {
+        super::outbox::mark(connection, partition, batch.owner, batch.marks)?;
+        super::outbox::keep(connection, partition, first, &batch.outgoing)?;
+        return Ok(Committed { unpublished: (!batch.outgoing.is_empty()).then_some(first) });
+    }
     for (topic, record) in batch.outgoing {
         transaction.append(topic, record)?;
     }
     transaction.keep_from(contract::Topic::Commands, partition, next);
-    Ok(())
+    Ok(Committed::default())
 }
 
-fn advance(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
-    let next = batch.next.cast_signed();
-    one(match batch.expected {
-        None => connection.prepare_cached(POSITION_FIRST)?.execute((batch.partition, next))?,
-        Some(expected) => {
-            connection.prepare_cached(POSITION)?.execute((batch.partition, next, expected.cast_signed()))?
-        }
-    })
+/// Moves the position; answers the sequence of the first event.
+fn advance(connection: &Connection, batch: &Batch, outbox: bool) -> Result<u64, TransactError> {
+    let events = if outbox { batch.outgoing.len() as i64 } else { 0 };
+    let (owner, next) = (batch.owner.cast_signed(), batch.next.cast_signed());
+    let row = (batch.partition, owner, batch.expected.map(u64::cast_signed), next, events);
+    let first = connection.prepare_cached(POSITION)?.query_row(row, |row| row.get::<_, i64>(0)).optional()?;
+    first.map(i64::cast_unsigned).ok_or_else(|| TransactError::Aborted(CONFLICT.to_owned()))
 }
 
 fn store(connection: &Connection, change: &Change) -> Result<(), TransactError> {
@@ -65,12 +76,12 @@ fn store(connection: &Connection, change: &Change) -> Result<(), TransactError> 
     let id = key.id.as_ref().map(contract::EntityId::as_str).unwrap_or_default();
     let version = entity.version.cast_signed();
     let (created, updated, time) = (entity.created.as_millis(), entity.updated.as_millis(), entity.time.as_millis());
-    let (schema, object) = (&*entity.data_schema, &entity.object[..]);
+    let (schema, object, command) = (&*entity.data_schema, &entity.object[..], &entity.command.0.as_bytes()[..]);
     let Some(expected) = expected else {
-        let row = (name, id, version, created, updated, time, schema, object);
+        let row = (name, id, version, created, updated, time, schema, object, command);
         return one(connection.prepare_cached(CREATE)?.execute(row)?);
     };
-    let row = (name, id, version, updated, time, schema, object, expected.cast_signed());
+    let row = (name, id, version, updated, time, schema, object, command, expected.cast_signed());
     one(connection.prepare_cached(UPDATE)?.execute(row)?)?;
     if *moved {
         connection.prepare_cached(MOVE)?.execute((name, id, created))?;
@@ -104,9 +115,4 @@ fn forget(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
     let limit = 2 * batch.outcomes.len() + FORGET_MIN;
     connection.prepare_cached(FORGET)?.execute((before, limit as i64))?;
     Ok(())
-}
-
-/// A compare-and-set that changed no row missed.
-fn one(changed: usize) -> Result<(), TransactError> {
-    if changed == 1 { Ok(()) } else { Err(TransactError::Aborted(CONFLICT.to_owned())) }
 }

@@ -1,0 +1,235 @@
+//! The adapter's one write: a batch, whole.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+
+use contract::{EntityId, OutcomeStatus};
+use deadpool_postgres::Object;
+use futures_util::future::{join_all, try_join_all};
+use tokio_postgres::Statement;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::outbox::REMOVE;
+use super::pool::{Lease, Pool, bounded, failure};
+use crate::database::{Batch, Change, Committed, Error};
+
+const POSITION: &str = "UPDATE store_positions SET next = $4, sequence = sequence + $5,
+        published = greatest(published, $6), views = greatest(views, $7)
+    WHERE partition = $1 AND owner = $2 AND next IS NOT DISTINCT FROM $3";
+const CREATE: &str = "INSERT INTO store_entities (type, id, version, created, updated, time, schema, command, object)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::uuid[], $9::bytea[])
+    ON CONFLICT DO NOTHING";
+const UPDATE: &str = "UPDATE store_entities e SET version = n.version, created = n.created, updated = n.updated,
+        time = n.time, schema = n.schema, command = n.command, object = n.object
+    FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::uuid[], $9::bytea[], $10::bigint[])
+        AS n (type, id, version, created, updated, time, schema, command, object, expected)
+    WHERE e.type = n.type AND e.id = n.id AND e.version = n.expected";
+const COUNT: &str = "INSERT INTO store_counts AS c (type, partition, total)
+    SELECT type, $3, total FROM unnest($1::text[], $2::bigint[]) AS n (type, total)
+    ON CONFLICT (type, partition) DO UPDATE SET total = c.total + excluded.total";
+const REMEMBER: &str = "INSERT INTO store_outcomes (command, succeeded, version, created, problem, time)
+    SELECT n.*, $6 FROM unnest($1::uuid[], $2::boolean[], $3::bigint[], $4::bigint[], $5::text[]) AS n
+    ON CONFLICT DO NOTHING";
+const FORGET: &str = "DELETE FROM store_outcomes WHERE command IN
+    (SELECT command FROM store_outcomes WHERE time < $1 ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED)";
+/// The last sequence was moved by [`POSITION`] in this transaction.
+const KEEP: &str = "INSERT INTO store_outbox (partition, sequence, topic, key, headers, value)
+    SELECT $1, p.sequence - $2 + n.number, n.topic, n.key, n.headers, n.value
+    FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::bytea[]) WITH ORDINALITY AS n (topic, key, headers, value, number),
+        store_positions p WHERE p.partition = $1";
+const FIRST: &str = "SELECT sequence - $2 + 1 FROM store_positions WHERE partition = $1";
+
+/// Outcomes removed by a commit: twice those it adds, so that the table shrinks under load, and a few more.
+const FORGET_MIN: usize = 16;
+
+type Parameter = Box<dyn ToSql + Sync + Send>;
+
+/// A statement, its parameters, and how many rows it must touch; none where any number is right.
+struct Step {
+    sql: &'static str,
+    parameters: Vec<Parameter>,
+    rows: Option<u64>,
+}
+
+pub(super) async fn run(pool: &Pool, batch: Batch) -> Result<Committed, Error> {
+    bounded(async {
+        let steps = steps(&batch)?;
+        let lease = Lease::new(pool.get().await?);
+        let client = lease.client()?;
+        // On a new connection this is one round trip, and afterwards none.
+        let names = steps.iter().map(|step| step.sql).chain([FIRST]);
+        let prepared = try_join_all(names.map(|sql| client.prepare_cached(sql))).await;
+        let mut statements = prepared.map_err(|error| failure(&error))?;
+        let first = statements.pop().ok_or(Error::Conflict)?;
+        let done = transaction(client, &batch, &steps, &statements, &first).await;
+        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+        client.batch_execute(end).await.map_err(|error| failure(&error))?;
+        lease.give_back();
+        done
+    })
+    .await
+}
+
+/// Everything between `BEGIN` and `COMMIT` in one pipeline.
+async fn transaction(
+    client: &Object,
+    batch: &Batch,
+    steps: &[Step],
+    statements: &[Statement],
+    first: &Statement,
+) -> Result<Committed, Error> {
+    type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
+    let begin: Sent<'_> = Box::pin(async { client.batch_execute("BEGIN").await.map(|()| 0) });
+    let sent = steps.iter().zip(statements).map(|(step, statement)| -> Sent<'_> {
+        Box::pin(
+            client.execute_raw(statement, step.parameters.iter().map(|parameter| &**parameter as &(dyn ToSql + Sync))),
+        )
+    });
+    let events = batch.outgoing.len() as i64;
+    let partition = batch.partition.cast_signed();
+    let asked: [&(dyn ToSql + Sync); 2] = [&partition, &events];
+    // Few futures: these are polled, and so sent, in this order.
+    let all = join_all(std::iter::once(begin).chain(sent));
+    let (results, first) = futures_util::future::join(all, client.query_opt(first, &asked)).await;
+    let mut results = results.into_iter();
+    // A transaction that failed refuses all that follows: the first error is the reason.
+    results.next().transpose().map_err(|error| failure(&error))?;
+    for (step, touched) in steps.iter().zip(results) {
+        let touched = touched.map_err(|error| failure(&error))?;
+        if step.rows.is_some_and(|rows| rows != touched) {
+            return Err(Error::Conflict);
+        }
+    }
+    let first = first.map_err(|error| failure(&error))?.ok_or(Error::Conflict)?;
+    let first = first.get::<_, i64>(0).cast_unsigned();
+    Ok(Committed { unpublished: (events > 0).then_some(first) })
+}
+
+fn steps(batch: &Batch) -> Result<Vec<Step>, Error> {
+    let (partition, published) = (batch.partition.cast_signed(), batch.marks.published.cast_signed());
+    let remove = Step { sql: REMOVE, rows: None, parameters: vec![Box::new(partition), Box::new(published)] };
+    let mut steps = vec![remove, position(batch)];
+    let (created, updated): (Vec<_>, Vec<_>) = batch.changes.iter().partition(|change| change.expected.is_none());
+    if !created.is_empty() {
+        steps.push(Step { sql: CREATE, rows: Some(created.len() as u64), parameters: columns(&created) });
+    }
+    if !updated.is_empty() {
+        let mut parameters = columns(&updated);
+        let expected = updated.iter().map(|change| change.expected.map_or(0, u64::cast_signed)).collect::<Vec<_>>();
+        parameters.push(Box::new(expected));
+        steps.push(Step { sql: UPDATE, rows: Some(updated.len() as u64), parameters });
+    }
+    if !created.is_empty() {
+        let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+        for change in &created {
+            *counts.entry(change.key.entity_type.as_str()).or_default() += 1;
+        }
+        let (types, totals): (Vec<_>, Vec<_>) =
+            counts.into_iter().map(|(name, count)| (name.to_owned(), count)).unzip();
+        let parameters: Vec<Parameter> = vec![Box::new(types), Box::new(totals), Box::new(partition)];
+        steps.push(Step { sql: COUNT, rows: None, parameters });
+    }
+    steps.extend(outcomes(batch)?);
+    if !batch.outgoing.is_empty() {
+        steps.push(keep(batch));
+    }
+    Ok(steps)
+}
+
+fn position(batch: &Batch) -> Step {
+    let parameters: Vec<Parameter> = vec![
+        Box::new(batch.partition.cast_signed()),
+        Box::new(batch.owner.cast_signed()),
+        Box::new(batch.expected.map(u64::cast_signed)),
+        Box::new(batch.next.cast_signed()),
+        Box::new(batch.outgoing.len() as i64),
+        Box::new(batch.marks.published.cast_signed()),
+        Box::new(batch.marks.views.map(u64::cast_signed)),
+    ];
+    Step { sql: POSITION, rows: Some(1), parameters }
+}
+
+fn columns(changes: &[&Change]) -> Vec<Parameter> {
+    fn column<T: ToSql + Sync + Send + 'static>(changes: &[&Change], value: impl Fn(&Change) -> T) -> Parameter
+    where
+        Vec<T>: ToSql,
+    {
+        Box::new(changes.iter().map(|change| value(change)).collect::<Vec<T>>())
+    }
+    vec![
+        column(changes, |change| change.key.entity_type.as_str().to_owned()),
+        column(changes, |change| change.key.id.as_ref().map(EntityId::as_str).unwrap_or_default().to_owned()),
+        column(changes, |change| change.entity.version.cast_signed()),
+        column(changes, |change| change.entity.created.as_millis()),
+        column(changes, |change| change.entity.updated.as_millis()),
+        column(changes, |change| change.entity.time.as_millis()),
+        column(changes, |change| change.entity.data_schema.as_ref().to_owned()),
+        column(changes, |change| change.entity.command.0),
+        column(changes, |change| Blob(change.entity.object.clone())),
+    ]
+}
+
+fn outcomes(batch: &Batch) -> Result<Vec<Step>, Error> {
+    let mut steps = Vec::new();
+    if !batch.outcomes.is_empty() {
+        let each = &batch.outcomes;
+        let problems = each.iter().map(|outcome| outcome.problem.as_ref().map(serde_json::to_string).transpose());
+        let problems: Vec<Option<String>> =
+            problems.collect::<Result<_, _>>().map_err(|error| Error::Data(error.to_string()))?;
+        let commands: Vec<Uuid> = each.iter().map(|outcome| outcome.command.0).collect();
+        let succeeded: Vec<bool> = each.iter().map(|outcome| outcome.status == OutcomeStatus::Succeeded).collect();
+        let versions: Vec<Option<i64>> = each.iter().map(|outcome| outcome.version.map(u64::cast_signed)).collect();
+        let created: Vec<Option<i64>> = each.iter().map(|outcome| outcome.created.map(|at| at.as_millis())).collect();
+        let parameters: Vec<Parameter> = vec![
+            Box::new(commands),
+            Box::new(succeeded),
+            Box::new(versions),
+            Box::new(created),
+            Box::new(problems),
+            Box::new(batch.time.as_millis()),
+        ];
+        steps.push(Step { sql: REMEMBER, rows: Some(each.len() as u64), parameters });
+    }
+    let limit = (2 * batch.outcomes.len() + FORGET_MIN) as i64;
+    let parameters: Vec<Parameter> = vec![Box::new(batch.forget_before.as_millis()), Box::new(limit)];
+    steps.push(Step { sql: FORGET, rows: None, parameters });
+    Ok(steps)
+}
+
+fn keep(batch: &Batch) -> Step {
+    let each = &batch.outgoing;
+    let topics: Vec<&'static str> = each.iter().map(|(topic, _)| topic.name()).collect();
+    let keys: Vec<Blob> = each.iter().map(|(_, record)| Blob(record.key.clone())).collect();
+    let headers: Vec<Blob> = each.iter().map(|(_, record)| Blob(record.headers.as_bytes().clone())).collect();
+    let values: Vec<Blob> = each.iter().map(|(_, record)| Blob(record.value.clone())).collect();
+    let parameters: Vec<Parameter> = vec![
+        Box::new(batch.partition.cast_signed()),
+        Box::new(each.len() as i64),
+        Box::new(topics),
+        Box::new(keys),
+        Box::new(headers),
+        Box::new(values),
+    ];
+    Step { sql: KEEP, rows: Some(each.len() as u64), parameters }
+}
+
+/// Shared bytes as `bytea`.
+#[derive(Debug)]
+struct Blob(bytes::Bytes);
+
+impl ToSql for Blob {
+    fn to_sql(
+        &self,
+        kind: &tokio_postgres::types::Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        (&self.0[..]).to_sql(kind, out)
+    }
+
+    fn accepts(kind: &tokio_postgres::types::Type) -> bool {
+        <&[u8] as ToSql>::accepts(kind)
+    }
+
+    tokio_postgres::types::to_sql_checked!();
+}

@@ -1,0 +1,126 @@
+//! The adapter for PostgreSQL, shared by any number of stores.
+//!
+//! A batch is one transaction of two round trips: all statements in one pipeline, each with arrays, then `COMMIT`. It runs
+//! under READ COMMITTED with every expectation spelled out: the position by `(owner, next)`, entities by `version`, new
+//! rows by `ON CONFLICT DO NOTHING`, each with the number of rows it must have touched. REPEATABLE READ would see the
+//! same misses as serialisation failures, and others that are none. The position comes first, so two stores on one
+//! partition wait for each other there; entities and outcomes come sorted, and a deadlock, which a foreign partition's
+//! command can still lead to, is a conflict as any other.
+//!
+//! A connection that was left in the middle of a transaction is closed, never used again. Every call has a bound.
+//! Dropped futures: what was sent runs to its end or is rolled back, whole.
+//!
+//! TLS where the connection string says `sslmode=require`; the certificate is then checked, always. A pooler between must
+//! keep sessions (prepared statements, settings). The layout is in `migrate`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::reply::Page;
+use contract::{CommandId, EntityType, Key, ListQuery, Partition};
+
+use super::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
+
+mod commit;
+mod migrate;
+mod outbox;
+mod pool;
+mod read;
+
+pub use migrate::VERSION;
+
+use pool::Pool;
+
+/// The longest that any call may take; after that nobody knows, and it is tried again.
+const CALL_MAX: Duration = Duration::from_secs(20);
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct Options {
+    /// A connection string, `postgres://user:password@host:port/name?sslmode=require` or `host=.. user=..`.
+    pub url: String,
+    /// The schema of the tables, which is made if it is missing: `a-z 0-9 _`; none for the server's search path.
+    pub schema: Option<String>,
+    /// Certificates (PEM) to trust instead of the system's, with `sslmode=require`.
+    pub ca_file: Option<PathBuf>,
+    /// The most connections, at least 2.
+    pub connections_max: usize,
+}
+
+impl Options {
+    /// The defaults for a connection string.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), schema: None, ca_file: None, connections_max: 16 }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The string holds the password.
+        f.debug_struct("Options").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// The store's tables in a PostgreSQL database. Durable as the server is set to be (`synchronous_commit`).
+#[derive(Clone)]
+pub struct Postgres {
+    pool: Pool,
+}
+
+impl Postgres {
+    /// Connects, and makes the tables or brings them up to date, under a lock: several stores may start at once.
+    ///
+    /// [`Error::Data`] where the options are wrong, [`Error::Broken`] where the tables are a newer program's or must not be
+    /// used; [`Error::Transient`] where the server is away or refuses the connection: try again.
+    pub async fn open(options: &Options) -> Result<Self, Error> {
+        let pool = Pool::new(options)?;
+        migrate::run(&pool, options.schema.as_deref()).await?;
+        Ok(Self { pool })
+    }
+
+    /// Closes all connections once they are given back; no call succeeds any more.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+#[async_trait::async_trait]
+impl Database for Postgres {
+    async fn bind(&self, log: Log) -> Result<(), Error> {
+        let bound = migrate::bind(&self.pool, &log).await?;
+        if bound == log { Ok(()) } else { Err(bound.refuse(&log)) }
+    }
+
+    fn is_exclusive(&self) -> bool {
+        false
+    }
+
+    async fn take(&self, partition: Partition) -> Result<Standing, Error> {
+        outbox::take(&self.pool, partition).await
+    }
+
+    async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
+        outbox::standing(&self.pool, partition).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
+        read::load(&self.pool, keys, commands).await
+    }
+
+    async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
+        read::list(&self.pool, &entity_type, &query).await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        commit::run(&self.pool, batch).await
+    }
+
+    async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        outbox::unpublished(&self.pool, partition, after, limit).await
+    }
+
+    async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
+        outbox::mark(&self.pool, partition, owner, marks).await
+    }
+}

@@ -1,0 +1,267 @@
+//! The simulated database: the port's contract in its plainest form, and calls that fail, hang, or lose their answer.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contract::reply::Page;
+use contract::{CommandId, EntityType, Key, ListPosition, ListQuery, Outcome, Partition, Timestamp};
+use serde_json::value::RawValue;
+use store::database::{
+    Batch, Committed, Database, Error, LOAD_BYTES_MAX, Loaded, Log, Marks, Outgoing, PAGE_BYTES_MAX, Standing,
+    UNPUBLISHED_BYTES_MAX,
+};
+use store::decide::Entity;
+use tokio::time::Instant;
+
+use super::world::{Process, World, sleep};
+
+#[derive(Default)]
+struct Row {
+    owner: u64,
+    position: Option<u64>,
+    sequence: u64,
+    marks: Marks,
+    outbox: BTreeMap<u64, Outgoing>,
+}
+
+#[derive(Default)]
+struct Tables {
+    newer: bool,
+    log: Option<Log>,
+    entities: BTreeMap<Key, Entity>,
+    outcomes: HashMap<CommandId, (Timestamp, Outcome)>,
+    rows: BTreeMap<Partition, Row>,
+}
+
+pub(crate) struct Model {
+    world: Arc<World>,
+    exclusive: bool,
+    tables: Arc<Mutex<Tables>>,
+    outage_until: Mutex<Instant>,
+}
+
+/// The database as one process reaches it.
+pub(crate) struct Connection {
+    world: Arc<World>,
+    tables: Arc<Mutex<Tables>>,
+    model: Arc<Model>,
+    process: Arc<Process>,
+}
+
+impl Model {
+    pub(crate) fn new(world: Arc<World>) -> Self {
+        Self { world, exclusive: false, tables: Arc::default(), outage_until: Mutex::new(Instant::now()) }
+    }
+
+    /// One that serves one store only.
+    pub(crate) fn exclusive(world: Arc<World>) -> Self {
+        Self { exclusive: true, ..Self::new(world) }
+    }
+
+    pub(crate) fn of(self: &Arc<Self>, process: &Arc<Process>) -> Connection {
+        let (world, tables) = (Arc::clone(&self.world), Arc::clone(&self.tables));
+        Connection { world, tables, model: Arc::clone(self), process: Arc::clone(process) }
+    }
+
+    pub(crate) fn open(&self) -> Result<(), Error> {
+        let newer = self.tables.lock().unwrap().newer;
+        if newer { Err(Error::Broken("its version is newer".to_owned())) } else { Ok(()) }
+    }
+
+    pub(crate) fn make_newer(&self) {
+        self.tables.lock().unwrap().newer = true;
+    }
+
+    pub(crate) fn outage(&self, duration: Duration) {
+        *self.outage_until.lock().unwrap() = Instant::now() + duration;
+    }
+
+    /// Position, whether all is published, and how far the views were looked at.
+    pub(crate) fn progress(&self, partition: Partition) -> (u64, bool, Option<u64>) {
+        let tables = self.tables.lock().unwrap();
+        tables.rows.get(&partition).map_or((0, true, None), |row| {
+            (row.position.unwrap_or(0), row.marks.published == row.sequence, row.marks.views)
+        })
+    }
+
+    pub(crate) fn versions(&self) -> BTreeMap<Key, u64> {
+        let tables = self.tables.lock().unwrap();
+        tables.entities.iter().map(|(key, entity)| (key.clone(), entity.version)).collect()
+    }
+}
+
+impl Connection {
+    async fn call<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Tables) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.process.awake().await;
+        let transient = |reason: &str| Err(Error::Transient(reason.to_owned()));
+        if *self.model.outage_until.lock().unwrap() > Instant::now() || self.world.fails(30) {
+            return transient("not reached");
+        }
+        let (tables, before) = (Arc::clone(&self.tables), Duration::from_millis(self.world.below(20)));
+        // What was sent runs to its end, whoever has stopped waiting.
+        #[allow(clippy::disallowed_methods, reason = "the server is no process of the simulation")]
+        let done = tokio::spawn(async move {
+            sleep(before).await;
+            job(&mut tables.lock().unwrap())
+        });
+        if self.world.fails(30) {
+            return transient("the connection was cut");
+        }
+        let result = done.await.unwrap();
+        sleep(Duration::from_millis(self.world.below(5))).await;
+        self.process.awake().await;
+        if self.world.fails(30) { transient("the answer was lost") } else { result }
+    }
+}
+
+fn marked(row: &mut Row, marks: Marks) {
+    row.marks.published = row.marks.published.max(marks.published);
+    row.marks.views = row.marks.views.max(marks.views);
+    let published = marks.published;
+    row.outbox.retain(|sequence, _| *sequence > published);
+}
+
+fn standing(row: &Row) -> Standing {
+    Standing { owner: row.owner, position: row.position, outbox: Some(row.marks) }
+}
+
+#[async_trait::async_trait]
+impl Database for Connection {
+    async fn bind(&self, log: Log) -> Result<(), Error> {
+        self.call(move |tables| {
+            let bound = tables.log.get_or_insert_with(|| log.clone());
+            if *bound == log { Ok(()) } else { Err(Error::Broken("another stream's: docs/operations.md".to_owned())) }
+        })
+        .await
+    }
+
+    fn is_exclusive(&self) -> bool {
+        self.model.exclusive
+    }
+
+    async fn take(&self, partition: Partition) -> Result<Standing, Error> {
+        self.call(move |tables| {
+            let row = tables.rows.entry(partition).or_default();
+            row.owner += 1;
+            Ok(standing(row))
+        })
+        .await
+    }
+
+    async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
+        self.call(move |tables| Ok(standing(tables.rows.entry(partition).or_default()))).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
+        self.call(move |tables| {
+            let mut loaded = Loaded::default();
+            for key in keys {
+                if let Some(entity) = tables.entities.get(&key) {
+                    loaded.entities.insert(key, entity.clone());
+                }
+            }
+            let size_bytes: usize = loaded.entities.values().map(|entity| entity.object.len()).sum();
+            if size_bytes > LOAD_BYTES_MAX && loaded.entities.len() > 1 {
+                return Err(Error::TooMuch);
+            }
+            for command in commands {
+                if let Some((_, outcome)) = tables.outcomes.get(&command) {
+                    loaded.outcomes.insert(command, outcome.clone());
+                }
+            }
+            Ok(loaded)
+        })
+        .await
+    }
+
+    async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
+        self.call(move |tables| {
+            let of_type = tables.entities.iter().filter(|(key, _)| key.entity_type == *entity_type.name());
+            let mut rows: Vec<_> =
+                of_type.map(|(key, entity)| (entity.created, key.id.clone().unwrap(), entity.object.clone())).collect();
+            rows.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+            let mut page = Page { items: Vec::new(), total: rows.len() as u64, next: None };
+            let (mut last, mut size_bytes) = (None, 0);
+            for (created, id, object) in rows {
+                if query.after.as_ref().is_some_and(|after| (created, &id) <= (after.created, &after.id)) {
+                    continue;
+                }
+                size_bytes += object.len() + 1;
+                let full = size_bytes > PAGE_BYTES_MAX && !page.items.is_empty();
+                if page.items.len() == query.limit || full {
+                    page.next = last;
+                    break;
+                }
+                page.items.push(RawValue::from_string(String::from_utf8(object.to_vec()).unwrap()).unwrap());
+                last = Some(ListPosition { created, id });
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
+        self.call(move |tables| commit(tables, batch)).await
+    }
+
+    async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        self.call(move |tables| {
+            let row = tables.rows.entry(partition).or_default();
+            let (mut found, mut size_bytes) = (Vec::new(), 0);
+            for (_, event) in row.outbox.range(after + 1..).take(limit) {
+                size_bytes += event.record.size_bytes();
+                if size_bytes > UNPUBLISHED_BYTES_MAX && !found.is_empty() {
+                    break;
+                }
+                found.push(event.clone());
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
+        self.call(move |tables| {
+            let row = tables.rows.entry(partition).or_default();
+            if row.owner != owner {
+                return Err(Error::Conflict);
+            }
+            marked(row, marks);
+            Ok(())
+        })
+        .await
+    }
+}
+
+fn commit(tables: &mut Tables, batch: Batch) -> Result<Committed, Error> {
+    let row = tables.rows.entry(batch.partition).or_default();
+    let misses = (row.owner, row.position) != (batch.owner, batch.expected)
+        || batch
+            .changes
+            .iter()
+            .any(|change| tables.entities.get(&change.key).map(|entity| entity.version) != change.expected)
+        || batch.outcomes.iter().any(|outcome| tables.outcomes.contains_key(&outcome.command));
+    if misses {
+        return Err(Error::Conflict);
+    }
+    row.position = Some(batch.next);
+    marked(row, batch.marks);
+    let first = row.sequence + 1;
+    for (topic, record) in batch.outgoing {
+        row.sequence += 1;
+        row.outbox.insert(row.sequence, Outgoing { sequence: row.sequence, topic, record });
+    }
+    let unpublished = (row.sequence >= first).then_some(first);
+    for change in batch.changes {
+        tables.entities.insert(change.key, change.entity);
+    }
+    for outcome in batch.outcomes {
+        tables.outcomes.insert(outcome.command, (batch.time, outcome));
+    }
+    tables.outcomes.retain(|_, (time, _)| *time >= batch.forget_before);
+    Ok(Committed { unpublished })
+}
