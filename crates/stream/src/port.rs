@@ -16,6 +16,8 @@ pub trait Stream: Send + Sync + 'static {
 
     /// Appends one record to its key's partition and returns where it lies once it is durable.
     ///
+    /// The appends of one caller to one partition are stored in the order in which their futures are first polled, until
+    /// one of them fails: those after it may be stored all the same, and it may itself be stored later, if it is unknown.
     /// Dropping the future does not take the append back.
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError>;
 

@@ -4,6 +4,7 @@
 //! be stored; acknowledgements get lost; what timed out may be stored much later; a paused process wakes up and sends
 //! what it had. The consumer loop, publisher and repair are the real ones.
 
+mod alone;
 mod broker;
 mod database;
 mod history;
@@ -224,29 +225,6 @@ fn a_seed_replays() {
     for seed in 0..5 {
         assert_eq!(simulate(seed).0, simulate(seed).0, "seed {seed}");
     }
-}
-
-/// A database that serves one store only, and another store has some of the partitions.
-#[test]
-fn a_store_that_must_have_all_partitions_stops_without() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async {
-        let world = World::new(1);
-        world.heal();
-        let broker = Broker::new(Arc::clone(&world), PARTITIONS);
-        let model = Arc::new(Model::exclusive(Arc::clone(&world)));
-        let process = Process::new(&world);
-        let client = Client::new(&broker, &process);
-        let (registry, database) = (Registry::built_in().unwrap(), Arc::new(model.of(&process)));
-        let env: Arc<dyn Env> = Arc::clone(&process) as Arc<dyn Env>;
-        let store = Store::start(Config::default(), registry, Arc::clone(&client) as _, database, env).await.unwrap();
-        (0..PARTITIONS).for_each(|number| client.assign(number));
-        let wait = Duration::from_secs(100);
-        assert!(tokio::time::timeout(wait, store.failed()).await.is_err(), "it has all of them");
-        client.revoke(0, SESSION).await;
-        let reason = tokio::time::timeout(wait, store.failed()).await.unwrap();
-        assert!(reason.contains("1 of 2") && reason.contains("PostgreSQL"), "{reason}");
-    });
 }
 
 struct OnModel(Arc<Model>, Arc<Process>);
