@@ -175,7 +175,16 @@ impl Worker {
                 }
                 Err(error @ StreamError::Closed) => return Err(End::Closed(error.to_string())),
                 Err(error @ StreamError::OutOfRange { .. }) => return Err(End::Failed(out_of_range(&error))),
-                Err(StreamError::Revoked) => return Err(End::Lost),
+                Err(StreamError::Revoked) => {
+                    // The group tells the coordinator as well. Until then what was committed may still leave.
+                    let grace = self.shared.env.sleep(GRACE);
+                    tokio::select! {
+                        biased;
+                        () = self.finish() => {}
+                        () = grace => {}
+                    }
+                    return Err(End::Lost);
+                }
                 Err(error) => self.wait(&error).await?,
             }
         }
