@@ -86,3 +86,19 @@ impl Ready {
         errors
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Ready;
+
+    #[test]
+    fn a_stream_that_was_not_reached_is_the_reason() {
+        let ready = Ready::new();
+        assert!(!ready.progress(0, 1, 1), "nothing is complete before the number of partitions is known");
+        assert_eq!(ready.errors().get("stream").map(String::as_str), Some("not reached yet"));
+        ready.reached(2);
+        assert!(ready.errors().contains_key("views") && !ready.errors().contains_key("stream"));
+        assert!(!ready.progress(0, 3, 3) && ready.progress(1, 0, 0));
+        assert!(ready.is_open() && ready.errors().is_empty());
+    }
+}

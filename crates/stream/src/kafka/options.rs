@@ -162,8 +162,10 @@ impl Options {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             // One waiting write leaves at once; those that come while a request is under way leave together after it.
+            // With five requests under way each takes few records, and 64 writers were several times slower; a linger
+            // costs a single writer more than a millisecond (docs/adr/0008 has the figures and their noise).
             .set("linger.ms", "0")
-            .set("max.in.flight.requests.per.connection", "5")
+            .set("max.in.flight.requests.per.connection", "1")
             .set("message.max.bytes", self.message_bytes_max.to_string())
             .set("message.timeout.ms", self.append_timeout.as_millis().to_string())
             .set("queue.buffering.max.messages", self.queue_max.to_string())

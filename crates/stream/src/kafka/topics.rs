@@ -83,6 +83,7 @@ pub(super) async fn look(shared: &Shared, warned: &mut bool) {
             shared.link.up(flat(&leaders));
         }
         Err(StreamError::Closed) => {}
+        Err(StreamError::Unavailable(reason)) => shared.link.down(Some(reason)),
         Err(error) => shared.link.down(Some(error.to_string())),
     }
 }

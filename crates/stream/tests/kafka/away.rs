@@ -9,12 +9,12 @@ use stream::{AppendError, Stream, StreamError};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::fixture::{RealEnv, brokers, open, options, wait_for};
+use crate::fixture::{brokers, env, open, options, wait_for};
 
 /// Passes connections on to the first broker.
 async fn relay(listener: TcpListener) {
     while let Ok((mut socket, _)) = listener.accept().await {
-        let env = RealEnv::new();
+        let env = env();
         env.spawn(Box::pin(async move {
             let broker = brokers().split(',').next().unwrap().to_owned();
             let mut broker = TcpStream::connect(broker).await.unwrap();
@@ -42,7 +42,7 @@ async fn brokers_that_come_later_are_found() {
     assert!(matches!(soon(member.next()).await, Err(StreamError::Unavailable(_))));
 
     let listener = TcpListener::bind(address).await.unwrap();
-    RealEnv::new().spawn(Box::pin(relay(listener)));
+    env().spawn(Box::pin(relay(listener)));
     wait_for("the brokers", async || kafka.topology().await.ok()).await;
     let place = wait_for("an append", async || kafka.append(Topic::Commands, record("a", "1")).await.ok()).await;
     let change = soon(member.next()).await;
@@ -68,7 +68,7 @@ async fn a_name_that_nobody_has_is_told() {
 async fn options_are_checked_before_anything_is_connected() {
     let mut options = options();
     options.properties.insert("acks".to_owned(), "1".to_owned());
-    let error = Kafka::open(options, RealEnv::new()).err().unwrap();
+    let error = Kafka::open(options, env()).err().unwrap();
     assert!(error.to_string().starts_with("acks: "), "{error}");
 }
 
@@ -80,4 +80,47 @@ async fn two_that_start_at_once_agree() {
     let (first, second) = tokio::join!(known(&one), known(&other));
     assert_eq!(first, second);
     assert_eq!(topology(&*crate::fixture::ready(&options).await).await, first);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_used_and_a_wrong_one_is_told() {
+    let sasl = std::env::var("DOS_TEST_KAFKA_SASL")
+        .expect("DOS_TEST_KAFKA_SASL is not set: start Kafka with `cargo xtask servers kafka` and set what it prints");
+    let with = |password: &str| {
+        let mut options = Options { brokers: sasl.clone(), ..options() };
+        for (name, value) in [
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "dos"),
+            ("sasl.password", password),
+        ] {
+            options.properties.insert(name.to_owned(), value.to_owned());
+        }
+        options
+    };
+    let kafka = crate::fixture::ready(&with("secret")).await;
+    kafka.append(Topic::Commands, record("a", "1")).await.unwrap();
+    let kafka = open(&with("wrong"));
+    let reason = wait_for("the refusal", async || match kafka.topology().await {
+        Err(StreamError::Unavailable(reason)) => reason.contains("uthentication").then_some(reason),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    assert!(!reason.contains("wrong"), "no secrets: {reason}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_and_scram_are_built_in() {
+    let mut options = options();
+    for mechanism in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        for (name, value) in [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", mechanism),
+            ("sasl.username", "dos"),
+            ("sasl.password", "secret"),
+        ] {
+            options.properties.insert(name.to_owned(), value.to_owned());
+        }
+        assert!(Kafka::open(options.clone(), env()).is_ok(), "{mechanism}");
+    }
 }

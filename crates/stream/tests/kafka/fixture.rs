@@ -16,15 +16,13 @@ use stream::{Stream, StreamError};
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The real world.
-pub(crate) struct RealEnv {
+struct RealEnv {
     start: Instant,
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is where tests take the time and spawn")]
-impl RealEnv {
-    pub(crate) fn new() -> Arc<dyn Env> {
-        Arc::new(Self { start: Instant::now() })
-    }
+pub(crate) fn env() -> Arc<dyn Env> {
+    Arc::new(RealEnv { start: Instant::now() })
 }
 
 #[allow(clippy::disallowed_methods, reason = "this is where tests take the time and spawn")]
@@ -63,17 +61,17 @@ pub(crate) fn brokers() -> String {
 
 /// Topics that no other test has.
 pub(crate) fn options() -> Options {
-    let topic_prefix = format!("test-{}.", RealEnv::new().uuid());
+    let topic_prefix = format!("test-{}.", env().uuid());
     Options { brokers: brokers(), topic_prefix, partitions: 3, ..Options::default() }
 }
 
 pub(crate) fn open(options: &Options) -> Arc<Kafka> {
-    Arc::new(Kafka::open(options.clone(), RealEnv::new()).unwrap())
+    Arc::new(Kafka::open(options.clone(), env()).unwrap())
 }
 
 /// Opened, and its topics are there.
 pub(crate) async fn ready(options: &Options) -> Arc<Kafka> {
-    let (kafka, env) = (open(options), RealEnv::new());
+    let (kafka, env) = (open(options), env());
     let begun = env.monotonic();
     while let Err(error) = kafka.topology().await {
         assert!(env.monotonic() - begun < PATIENCE, "waited too long for the topology: {error}");
@@ -89,7 +87,7 @@ pub(crate) async fn wait_for<T>(what: &str, ask: impl AsyncFn() -> Option<T>) ->
             if let Some(answer) = ask().await {
                 return answer;
             }
-            RealEnv::new().sleep(Duration::from_millis(50)).await;
+            env().sleep(Duration::from_millis(50)).await;
         }
     };
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("waited too long for {what}"))
@@ -138,7 +136,7 @@ pub(crate) struct Factory {
 
 impl Factory {
     pub(crate) fn new() -> Self {
-        Self { env: RealEnv::new(), options: options() }
+        Self { env: env(), options: options() }
     }
 }
 

@@ -10,7 +10,7 @@ use stream::kafka::Kafka;
 use stream::{Change, Membership, Stream, StreamError, Tail};
 use tokio::sync::watch;
 
-use crate::fixture::{RealEnv, options, ready, wait_for};
+use crate::fixture::{env, options, ready, wait_for};
 
 /// What a store's database would hold: per partition the position and what was read before it.
 type Done = Arc<Mutex<HashMap<Partition, (Offset, Vec<String>)>>>;
@@ -24,7 +24,7 @@ async fn work(kafka: Arc<Kafka>, done: Done, mut stop: watch::Receiver<bool>, co
             biased;
             _ = stop.wait_for(|stop| *stop) => return,
             change = member.next() => Some(change.unwrap()),
-            () = RealEnv::new().sleep(Duration::from_millis(5)) => None,
+            () = env().sleep(Duration::from_millis(5)) => None,
         };
         match change {
             Some(Change::Assigned(partitions)) => {
@@ -64,37 +64,35 @@ async fn a_hand_over_loses_and_doubles_nothing() {
     const RECORDS: usize = 600;
     let options = options();
     let kafka = ready(&options).await;
-    let done = Done::default();
-    let env = RealEnv::new();
+    let (done, world) = (Done::default(), env());
     let start = |kafka: Arc<Kafka>| {
         let (stop, stopped) = watch::channel(false);
         let counts = Arc::<Mutex<BTreeMap<u32, u32>>>::default();
-        env.spawn(Box::pin(work(kafka, Arc::clone(&done), stopped, Arc::clone(&counts))));
+        world.spawn(Box::pin(work(kafka, Arc::clone(&done), stopped, Arc::clone(&counts))));
         (stop, counts)
     };
     let has_read = async |counts: &Arc<Mutex<BTreeMap<u32, u32>>>| {
         wait_for("a member's first records", async || (!counts.lock().unwrap().is_empty()).then_some(())).await;
     };
     let (first, first_counts) = start(Arc::clone(&kafka));
-    let writer = {
+    world.spawn({
         let kafka = Arc::clone(&kafka);
-        tokio::task::spawn(async move {
+        Box::pin(async move {
             for number in 0..RECORDS {
                 kafka
                     .append(Topic::Commands, record(&format!("key-{}", number % 50), &number.to_string()))
                     .await
                     .unwrap();
-                RealEnv::new().sleep(Duration::from_millis(10)).await;
+                env().sleep(Duration::from_millis(10)).await;
             }
         })
-    };
+    });
     has_read(&first_counts).await;
     // A second one comes, on a stream of its own, and gets some; then the first one leaves.
     let other = ready(&options).await;
     let (second, second_counts) = start(Arc::clone(&other));
     has_read(&second_counts).await;
     first.send_replace(true);
-    writer.await.unwrap();
     let total = || done.lock().unwrap().values().map(|(_, read)| read.len()).sum::<usize>();
     wait_for("all records", async || (total() == RECORDS).then_some(())).await;
     let mut numbers: Vec<usize> =
@@ -127,7 +125,7 @@ async fn an_idle_member_stays_and_one_that_ends_is_replaced_at_once() {
     // Longer than a session: nobody asks for anything, and the member stays.
     let patience = options.session_timeout + Duration::from_secs(1);
     assert!(tokio::time::timeout(patience, member.next()).await.is_err(), "nothing changes");
-    let env = RealEnv::new();
+    let env = env();
     let before = env.monotonic();
     drop(member);
     assert_eq!(soon(tail.next(1)).await.unwrap_or_default(), [], "at most the end is told");

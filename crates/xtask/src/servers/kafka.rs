@@ -1,6 +1,7 @@
 //! Apache Kafka from Maven Central, in KRaft mode.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const GREETING: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 /// A cluster.
 pub(crate) struct Kafka {
     brokers: Vec<Broker>,
+    /// Where the first one wants the user `dos` with the password `secret` (SASL PLAIN, no TLS).
+    sasl: SocketAddr,
     data: PathBuf,
 }
 
@@ -35,16 +38,17 @@ impl Kafka {
         let java = ensure_package("java", "default-jre-headless")?;
         let libraries = libraries()?;
         let data = data_folder("kafka")?;
-        let ports = free_ports(usize::from(brokers) * 2)?;
-        let (client, controller) = ports.split_at(usize::from(brokers));
+        let ports = free_ports(usize::from(brokers) * 3)?;
+        let (client, rest) = ports.split_at(usize::from(brokers));
+        let (controller, sasl) = rest.split_at(usize::from(brokers));
         let class_path = format!("{}/*", libraries.display());
         let cluster = cluster_id()?;
-        let mut kafka = Self { brokers: Vec::new(), data };
+        let mut kafka = Self { brokers: Vec::new(), sasl: loopback(sasl[0]), data };
         for (index, port) in client.iter().enumerate() {
             let folder = kafka.data.join(format!("broker-{}", index + 1));
             fs::create_dir_all(&folder)?;
             let properties = folder.join("server.properties");
-            fs::write(&properties, settings(index, client, controller, &folder))?;
+            fs::write(&properties, settings(index, client, controller, sasl, &folder))?;
             let properties = properties.display().to_string();
             let tool = ["-Xmx128m", "-cp", &class_path, "kafka.tools.StorageTool", "format", "-t", &cluster, "-c"];
             run_as(None, &java, &[&tool[..], &[&properties]].concat()).context("the logs cannot be formatted")?;
@@ -70,6 +74,33 @@ impl Kafka {
             process.as_mut().map_or(Ok(()), |process| recipe.wait(process, START_LIMIT))?;
         }
         Ok(kafka)
+    }
+
+    /// Where clients with a password find it.
+    pub(crate) fn sasl_address(&self) -> String {
+        self.sasl.to_string()
+    }
+
+    /// Ends a broker, from 0, in good order.
+    #[expect(dead_code, reason = "the fault tests are to use it")]
+    pub(crate) fn stop_broker(&mut self, index: usize) -> Result<()> {
+        let process = self.brokers.get_mut(index).and_then(|broker| broker.process.take());
+        process.map_or(Ok(()), |mut process| process.stop())
+    }
+
+    /// Ends a broker, from 0, as a power cut would.
+    #[expect(dead_code, reason = "the fault tests are to use it")]
+    pub(crate) fn kill_broker(&mut self, index: usize) -> Result<()> {
+        let process = self.brokers.get_mut(index).and_then(|broker| broker.process.take());
+        process.map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// Starts a broker again that was ended, at its address and with its log.
+    #[expect(dead_code, reason = "the fault tests are to use it")]
+    pub(crate) fn start_broker(&mut self, index: usize) -> Result<()> {
+        let broker = self.brokers.get_mut(index).context("no such broker")?;
+        broker.process = Some(broker.recipe.start(START_LIMIT)?);
+        Ok(())
     }
 
     /// Where clients find it.
@@ -132,20 +163,23 @@ fn cluster_id() -> Result<String> {
     Ok(digits + "A")
 }
 
-fn settings(index: usize, client: &[u16], controller: &[u16], folder: &Path) -> String {
+fn settings(index: usize, client: &[u16], controller: &[u16], sasl: &[u16], folder: &Path) -> String {
     let node = index + 1;
     let voters = controller.iter().enumerate().map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1));
     let voters = voters.collect::<Vec<_>>().join(",");
     let replicas = client.len().min(3);
+    let (client, controller, sasl) = (client[index], controller[index], sasl[index]);
     let in_sync = if replicas > 2 { 2 } else { 1 };
     format!(
         "process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{},CONTROLLER://127.0.0.1:{}
-advertised.listeners=PLAINTEXT://127.0.0.1:{}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}
+advertised.listeners=PLAINTEXT://127.0.0.1:{client},SASL://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+listener.name.sasl.sasl.enabled.mechanisms=PLAIN
+listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_dos=\"secret\";
 log.dirs={}
 auto.create.topics.enable=false
 default.replication.factor={replicas}
@@ -159,12 +193,11 @@ share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr={in_sync}
 group.initial.rebalance.delay.ms=0
 controlled.shutdown.enable=true
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 log.cleaner.backoff.ms=1000
 log.cleaner.dedupe.buffer.size=4194304
 ",
-        client[index],
-        controller[index],
-        client[index],
         folder.join("log").display(),
     )
 }

@@ -25,6 +25,8 @@ pub(crate) use kafka::Kafka;
 pub(crate) use postgres::Postgres;
 pub(crate) use redis::Redis;
 
+/// Tells tests where Kafka wants a password.
+const SASL_VARIABLE: &str = "DOS_TEST_KAFKA_SASL";
 const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// Arguments of `servers`.
@@ -82,6 +84,9 @@ pub(crate) fn start(kinds: &[Kind], brokers: u16) -> Result<Running> {
             Kind::Redis => running.redis.insert(Redis::start().context("Redis")?).address(),
         };
         running.variables.insert(kind.variable(), address);
+    }
+    if let Some(kafka) = &running.kafka {
+        running.variables.insert(SASL_VARIABLE, kafka.sasl_address());
     }
     Ok(running)
 }

@@ -119,7 +119,6 @@ impl Process {
     }
 
     /// Ends it as a power cut would.
-    #[expect(dead_code, reason = "the fault tests are to use it")]
     pub(super) fn kill(&mut self) -> Result<()> {
         self.end(Signal::KILL)
     }

@@ -28,11 +28,10 @@ const ALLOWED_LICENCES: [&str; 12] = [
 ];
 
 /// Crates that may not be in the graph at all.
-const BANNED: [(&str, &str); 8] = [
+const BANNED: [(&str, &str); 7] = [
     ("async-std", "discontinued, and there is one runtime: tokio"),
     ("aws-lc-sys", "TLS is rustls with ring; a second crypto library needs CMake and minutes of build"),
     ("native-tls", "TLS is rustls with ring, the same on every machine"),
-    ("openssl-sys", "TLS is rustls with ring; OpenSSL would have to be on the machine"),
     ("openssl-src", "TLS is rustls with ring; OpenSSL takes minutes to build"),
     ("proc-macro-error", "unmaintained, RUSTSEC-2024-0370"),
     ("serde_yaml", "unmaintained; YAML is written with serde_norway"),
@@ -40,12 +39,14 @@ const BANNED: [(&str, &str); 8] = [
 ];
 
 /// Crates that the workspace's own crates may not name. Dependencies may bring them along.
-const BANNED_DIRECTLY: [(&str, &str); 6] = [
+const BANNED_DIRECTLY: [(&str, &str); 8] = [
     ("chrono", "times are jiff's"),
     ("env_logger", "logs are written with tracing"),
     ("lazy_static", "std::sync::LazyLock is in the standard library, and there are no mutable globals"),
     ("log", "logs are written with tracing"),
     ("once_cell", "std::sync::OnceLock and LazyLock are in the standard library"),
+    ("openssl", "TLS is rustls with ring"),
+    ("openssl-sys", "TLS is rustls with ring; only librdkafka, which knows nothing else, brings it along"),
     ("time", "times are jiff's"),
 ];
 

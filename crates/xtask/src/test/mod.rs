@@ -14,6 +14,7 @@ use clap::ValueEnum;
 
 use crate::clock::Stopwatch;
 use crate::packages::ensure_package;
+use crate::servers::{self, Kind};
 use crate::shell::Program;
 
 /// Limits on one command. Generous, since the first run on a small machine compiles every dependency.
@@ -89,9 +90,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The integration tests start `target/debug/dos`, some under strace.
+/// The integration tests start `target/debug/dos`, some under strace, and use servers that are started once for all.
 fn run_tests() -> Result<()> {
     ensure_package("strace", "strace")?;
+    let servers = servers::start(Kind::value_variants(), 1)?;
     Program::cargo().args(["build", "-p", "dos"]).run(BUILD_LIMIT)?;
-    Program::cargo().args(["test", "--workspace", "--no-fail-fast"]).run(TEST_LIMIT)
+    let tests = Program::cargo().args(["test", "--workspace", "--no-fail-fast"]);
+    servers.variables.iter().fold(tests, |tests, (name, value)| tests.env(name, value)).run(TEST_LIMIT)
 }
