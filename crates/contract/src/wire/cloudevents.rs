@@ -228,14 +228,24 @@ fn read_reply(record: &Record) -> Result<Reply, String> {
 }
 
 /// The event as it came, with where it lay and why it could not be read.
-pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str) -> Record {
+///
+/// What would make it larger than the stream takes is left out: first the data, then the headers it came with.
+pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str, size_bytes_max: usize) -> Record {
     let place = format!("{}:{}:{}", topic.name(), stored.partition, stored.offset);
     let own = [("dos_reason", reason.as_bytes()), ("dos_key", &stored.record.key[..])];
     let came = stored.record.headers.iter();
     let came = came.filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
     // Ours first, where `Headers::get` finds them: the event may have been in quarantine before.
     let headers = Headers::from_pairs(own.into_iter().chain(came));
-    Record { key: place.into(), headers, value: stored.record.value.clone() }
+    let whole = Record { key: place.into(), headers, value: stored.record.value.clone() };
+    if whole.size_bytes() <= size_bytes_max {
+        return whole;
+    }
+    let labelled = Record { value: Bytes::new(), ..whole };
+    if labelled.size_bytes() <= size_bytes_max {
+        return labelled;
+    }
+    Record { headers: Headers::from_pairs(own.into_iter().take(1)), ..labelled }
 }
 
 fn event_type(key: &Key, name: &str) -> String {

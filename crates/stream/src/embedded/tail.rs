@@ -154,16 +154,15 @@ fn stored(row: &Row<'_>, partition: Partition) -> Result<Stored, StreamError> {
     let blob = |column| row.get_ref(column).map_err(unavailable)?.as_blob().map_err(unavailable);
     let offset = format::offset(row.get(0).map_err(unavailable)?);
     let (key, headers, value) = (blob(1)?, blob(2)?, blob(3)?);
-    // One allocation a record, not one a batch: who keeps a record must not keep its neighbours.
-    let mut whole = Vec::with_capacity(key.len() + headers.len() + value.len());
-    whole.extend_from_slice(key);
-    whole.extend_from_slice(headers);
-    whole.extend_from_slice(value);
-    let (key_len, headers_end) = (key.len(), key.len() + headers.len());
-    let whole = Bytes::from(whole);
-    let headers = Headers::from_bytes(whole.slice(key_len..headers_end))
+    // Allocations of its own for each record, and for its value: who keeps a value, as every view is kept, must keep
+    // neither the headers nor the neighbours.
+    let mut labels = Vec::with_capacity(key.len() + headers.len());
+    labels.extend_from_slice(key);
+    labels.extend_from_slice(headers);
+    let labels = Bytes::from(labels);
+    let headers = Headers::from_bytes(labels.slice(key.len()..))
         .ok_or_else(|| StreamError::Unavailable(format!("the headers at offset {offset} are damaged")))?;
-    let record = Record { key: whole.slice(..key_len), headers, value: whole.slice(headers_end..) };
+    let record = Record { key: labels.slice(..key.len()), headers, value: Bytes::copy_from_slice(value) };
     Ok(Stored { partition, offset, record })
 }
 
