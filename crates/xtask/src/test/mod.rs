@@ -89,9 +89,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The integration tests start `target/debug/dos`, some under strace.
+/// The integration tests run `dos` under strace, and the README's examples with curl.
 fn run_tests() -> Result<()> {
     ensure_package("strace", "strace")?;
-    Program::cargo().args(["build", "-p", "dos"]).run(BUILD_LIMIT)?;
+    ensure_package("curl", "curl")?;
     Program::cargo().args(["test", "--workspace", "--no-fail-fast"]).run(TEST_LIMIT)
 }
