@@ -320,8 +320,8 @@ fn text(value: rusqlite::types::ValueRef<'_>) -> String {
     }
 }
 
-/// A connection that only reads. It does not map the file into memory: measured, the page faults of a start cost more
-/// than the calls they save, the pages count as the process's memory, and a disk error would be a signal.
+/// A connection that only reads. It does not map the file into memory: measured, that makes neither a start nor writes
+/// faster, its pages count as the process's memory, and a disk error would be a signal.
 pub(super) fn connect_reader(file: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.pragma_update(None, "query_only", true)?;
