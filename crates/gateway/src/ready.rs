@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) struct Ready {
     /// Set once everything below is done, so that a request checks one flag.
     open: AtomicBool,
+    complete: AtomicBool,
     closing: AtomicBool,
     views: Vec<Progress>,
 }
@@ -22,19 +23,24 @@ struct Progress {
 impl Ready {
     pub(crate) fn new(partitions: u32) -> Self {
         let views = (0..partitions).map(|_| Progress::default()).collect();
-        Self { open: AtomicBool::new(false), closing: AtomicBool::new(false), views }
+        Self { open: AtomicBool::new(false), complete: AtomicBool::new(false), closing: AtomicBool::new(false), views }
     }
 
-    /// Says how far a partition's tail has come; whether everything is complete just now.
+    /// Says how far a partition's tail has come; true once, when the last of them has come far enough.
     pub(crate) fn progress(&self, partition: u32, read: u64, wanted: u64) -> bool {
         let Some(progress) = self.views.get(partition as usize) else { return false };
         progress.read.store(read, Ordering::Relaxed);
         progress.wanted.store(wanted, Ordering::Relaxed);
         if read >= wanted && !progress.done.swap(true, Ordering::AcqRel) {
             let all = self.views.iter().all(|progress| progress.done.load(Ordering::Acquire));
-            return all && !self.open.swap(true, Ordering::AcqRel);
+            return all && !self.complete.swap(true, Ordering::AcqRel);
         }
         false
+    }
+
+    /// From now on requests about entities are answered.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Release);
     }
 
     /// From now on the gateway is on its way out.

@@ -24,7 +24,7 @@ use crate::json;
 use crate::record::{Headers, Record, Stored, Topic};
 use crate::reply::{Current, Reply, ReplyBody};
 use crate::time::Timestamp;
-use crate::view::View;
+use crate::view::{View, ViewRef};
 
 const SPEC_VERSION: &str = "1.0";
 const JSON: &str = "application/json";
@@ -142,24 +142,34 @@ pub fn encode_view(view: &View, source: &str) -> Record {
 
 /// Reads a view. That its object is JSON is not checked here.
 pub fn decode_view(record: &Record) -> Result<View, DecodeError> {
+    let view = decode_view_ref(record)?;
+    view.to_view().ok_or_else(|| unreadable(record, None, NO_ENTITY_KEY.to_owned()))
+}
+
+/// Reads a view as [`decode_view`] does, without a copy of it.
+pub fn decode_view_ref(record: &Record) -> Result<ViewRef<'_>, DecodeError> {
     read_view(record).map_err(|reason| unreadable(record, None, reason))
 }
 
-fn read_view(record: &Record) -> Result<View, String> {
+const NO_ENTITY_KEY: &str = "its key is not of the form type:id";
+
+fn read_view(record: &Record) -> Result<ViewRef<'_>, String> {
     let attributes = Attributes::read(record)?;
     let (entity_type, name) = attributes.kind()?;
-    let key = key_of(record).filter(|key| key.id.is_some()).ok_or("its key is not of the form type:id")?;
-    if key.entity_type.as_str() != entity_type || name != "view" {
-        return Err(format!("dos.{entity_type}.{name} is no view of {key}"));
+    let key = std::str::from_utf8(&record.key).ok().and_then(|key| key.split_once(':'));
+    let (key_type, id) = key.filter(|(_, id)| EntityId::is_valid(id)).ok_or(NO_ENTITY_KEY)?;
+    if key_type != entity_type || name != "view" {
+        return Err(format!("dos.{entity_type}.{name} is no view of {key_type}:{id}"));
     }
     attributes.require_json()?;
-    Ok(View {
-        key,
+    Ok(ViewRef {
+        entity_type: key_type,
+        id,
         version: attributes.version()?.ok_or("it has no version")?,
         time: attributes.require_time()?,
         correlation: attributes.require_correlation()?,
-        object: record.value.clone(),
-        data_schema: attributes.dataschema.unwrap_or_default().to_owned(),
+        object: &record.value,
+        data_schema: attributes.dataschema.unwrap_or_default(),
     })
 }
 

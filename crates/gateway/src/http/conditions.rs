@@ -18,7 +18,8 @@ pub(crate) fn not_modified(headers: &HeaderMap, held: &Held, etag: &str) -> bool
     }
     // `If-Modified-Since` counts only without `If-None-Match` [13.1.3]; one that is no date is passed over.
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
-    let modified = u64::try_from(held.time.as_seconds()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+    let modified =
+        u64::try_from(held.time().as_seconds()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
     match (since, modified) {
         (Some(since), Some(modified)) => modified <= since,
         _ => false,

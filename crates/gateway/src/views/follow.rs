@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::metrics::counter;
 use contract::record::{Offset, Partition};
 use contract::wire::{DecodeError, cloudevents};
-use contract::{Env, Registry, Stored, Topic};
+use contract::{EntityId, Env, Key, Registry, Stored, Topic};
 use stream::{Bounds, Stream, StreamError};
 use tracing::{error, info, warn};
 
@@ -49,6 +49,7 @@ impl Follow {
             for (partition, bounds) in (0..).zip(replies) {
                 self.spawn(Topic::Replies, partition, bounds.end, bounds.end);
             }
+            self.views.expect(views.iter().map(|bounds| bounds.end - bounds.start).sum());
             for (partition, bounds) in (0..).zip(views) {
                 let from = match self.mode {
                     ViewMode::Materialised => bounds.start,
@@ -121,29 +122,29 @@ impl Follow {
 
     fn passed(&self, topic: Topic, partition: Partition, next: Offset, until: Offset) {
         if topic == Topic::Views && self.ready.progress(partition, next, until) {
+            self.views.complete();
+            self.ready.open();
             info!("views are complete");
         }
     }
 
     fn view(&self, stored: &Stored) {
-        let view = match cloudevents::decode_view(&stored.record) {
+        let view = match cloudevents::decode_view_ref(&stored.record) {
             Ok(view) => view,
             Err(error) => return self.unreadable(stored, &error),
         };
-        let (Some(entity_type), Some(id)) = (self.registry.get(view.key.entity_type.as_str()), &view.key.id) else {
-            // A type that this gateway does not serve.
-            return;
-        };
-        match Held::new(entity_type, id.clone(), view.version, view.time, view.object, &view.data_schema) {
+        // A type that this gateway does not serve is passed over.
+        let Some(entity_type) = self.registry.get(view.entity_type) else { return };
+        let name = entity_type.name();
+        match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
             Ok(held) => {
-                let held = Arc::new(held);
-                self.views.apply(entity_type.name(), Arc::clone(&held));
-                self.retrieves.detach(&view.key);
-                self.answers.view(&view.key, view.correlation, held);
+                self.views.apply(name, &held);
+                self.retrieves.detach(name, view.id);
+                self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {
-                let error = DecodeError { reason, correlation: Some(view.correlation), key: Some(view.key) };
-                self.unreadable(stored, &error);
+                let key = EntityId::parse(view.id).map(|id| Key::new(name.clone(), id));
+                self.unreadable(stored, &DecodeError { reason, correlation: Some(view.correlation), key });
             }
         }
     }
@@ -158,9 +159,10 @@ impl Follow {
     /// An older view would be wrong, so the entity has none until a readable one comes.
     fn unreadable(&self, stored: &Stored, error: &DecodeError) {
         self.unreadable_event(stored, "dos.views", error);
-        if let Some(key) = &error.key {
-            self.views.mark_unreadable(key);
-            self.retrieves.detach(key);
+        let Some(key) = &error.key else { return };
+        self.views.mark_unreadable(key);
+        if let Some(id) = &key.id {
+            self.retrieves.detach(&key.entity_type, id.as_str());
         }
     }
 

@@ -4,10 +4,9 @@ mod follow;
 mod held;
 mod materialised;
 mod on_demand;
+mod sorted;
 
-use std::sync::Arc;
-
-use contract::{Key, Registry, TypeName};
+use contract::{EntityId, Key, Registry, TypeName};
 
 pub(crate) use follow::Follow;
 pub(crate) use held::Held;
@@ -19,7 +18,7 @@ use crate::config::{Config, ViewMode};
 /// What is known of an entity without asking.
 #[derive(Debug)]
 pub(crate) enum Look {
-    Found(Arc<Held>),
+    Found(Held),
     Absent,
     /// Its latest view could not be read.
     Unreadable,
@@ -48,10 +47,28 @@ impl Views {
         }
     }
 
-    pub(crate) fn apply(&self, entity_type: &TypeName, held: Arc<Held>) {
+    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held) {
         match self {
             Self::Materialised(views) => views.apply(entity_type, held),
-            Self::OnDemand(views) => views.apply(&Key::new(entity_type.clone(), held.id.clone()), held),
+            Self::OnDemand(views) => {
+                if let Some(id) = EntityId::parse(held.id()) {
+                    views.apply(&Key::new(entity_type.clone(), id), held);
+                }
+            }
+        }
+    }
+
+    /// So many records are on the topic at the start.
+    pub(crate) fn expect(&self, records: u64) {
+        if let Self::Materialised(views) = self {
+            views.expect(records);
+        }
+    }
+
+    /// Everything that was on the topic at the start has been applied.
+    pub(crate) fn complete(&self) {
+        if let Self::Materialised(views) = self {
+            views.sort();
         }
     }
 
@@ -70,7 +87,7 @@ impl Views {
                 true
             }
             Self::Materialised(views) => match views.look(key) {
-                Look::Found(held) => held.version >= version,
+                Look::Found(held) => held.version() >= version,
                 // No later view can lift this mark before it is read; waiting would only delay the answer.
                 Look::Unreadable => true,
                 Look::Absent | Look::Unknown => false,

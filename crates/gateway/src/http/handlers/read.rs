@@ -1,6 +1,5 @@
 //! `GET /T/{id}`.
 
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use contract::{Key, Slug};
@@ -27,7 +26,7 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
     Ok(answer(call, &held))
 }
 
-async fn look(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
+async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     match call.gateway.views.look(key) {
         Look::Found(held) => Ok(held),
         Look::Absent => Err(Failure::new(Slug::NotFound, format!("there is no entity {key}"))),
@@ -36,7 +35,7 @@ async fn look(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
     }
 }
 
-async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
+async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     let gateway = call.gateway;
     gateway.retrieves.get(&gateway.dispatch, key, labels(call)).await.map_err(|mut problem| {
         // A read may always be sent again.
@@ -54,7 +53,7 @@ fn answer(call: &Call<'_>, held: &Held) -> Answered {
         response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("Accept, Authorization"));
         response
     } else {
-        response::read(held.object.clone())
+        response::read(held.body())
     };
     response::set(&mut response, ETAG, &etag);
     if let Some(date) = last_modified(call, held) {
@@ -66,7 +65,7 @@ fn answer(call: &Call<'_>, held: &Held) -> Answered {
 /// The time of the version's event, once that second is over: within it the entity may change again unnoticed
 /// [RFC 9110 8.8.2.2].
 fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
-    let seconds = held.time.as_seconds();
+    let seconds = held.time().as_seconds();
     if call.gateway.env.now().as_seconds() <= seconds {
         return None;
     }

@@ -119,7 +119,7 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, command: Command) -> Res
 
 fn written(call: &Call<'_>, key: &Key, held: &Held, created: bool) -> Answered {
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = response::unstored(status, held.object.clone());
+    let mut response = response::unstored(status, held.body());
     let id = key.id.as_ref().map_or("", EntityId::as_str);
     let url = format!("{}/{}/{id}", call.gateway.config.public_url, key.entity_type);
     if created {
@@ -142,7 +142,7 @@ fn replied(
     let problem = match (reply.body, reply.version, &key.id) {
         (ReplyBody::Rejected(problem), _, _) => problem,
         (ReplyBody::Unchanged(current), Some(version), Some(id)) => {
-            let held = Held::new(resource.entity_type, id.clone(), version, current.view_time, current.object, "");
+            let held = Held::new(resource.entity_type, id.as_str(), version, current.view_time, &current.object, "");
             match held {
                 Ok(held) => return Ok(written(call, key, &held, false)),
                 Err(reason) => {
