@@ -13,7 +13,7 @@ use contract::{EntityId, Env, Key, Registry, Stored, Topic};
 use stream::{Bounds, Stream, StreamError};
 use tracing::{error, info, warn};
 
-use super::{Held, Views};
+use super::{Held, Loading, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::metrics::UNREADABLE;
@@ -35,6 +35,17 @@ pub(crate) struct Follow {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) env: Arc<dyn Env>,
+}
+
+/// How far the reading of one partition has come.
+struct Course {
+    topic: Topic,
+    partition: Partition,
+    next: Offset,
+    /// Where the partition ended at the start.
+    until: Offset,
+    /// There until it is reached.
+    loading: Option<Loading>,
 }
 
 impl Follow {
@@ -79,20 +90,23 @@ impl Follow {
 
     fn spawn(self: &Arc<Self>, topic: Topic, partition: Partition, from: Offset, until: Offset) {
         let follow = Arc::clone(self);
-        self.env.spawn(Box::pin(async move { follow.run(topic, partition, from, until).await }));
+        let loading = Some(Loading::new(until - from));
+        let course = Course { topic, partition, next: from, until, loading };
+        self.env.spawn(Box::pin(async move { follow.run(course).await }));
     }
 
     /// Reads one partition for as long as the stream is open.
-    async fn run(&self, topic: Topic, partition: Partition, mut next: Offset, until: Offset) {
-        self.passed(topic, partition, next, until);
+    async fn run(&self, mut course: Course) {
+        self.passed(&mut course);
         loop {
-            let Err(error) = self.read(topic, partition, &mut next, until).await else { continue };
+            let Err(error) = self.read(&mut course).await else { continue };
+            let Course { topic, partition, .. } = course;
             match error {
                 StreamError::Closed => return,
                 StreamError::OutOfRange { start, .. } => {
                     // Views cannot be trimmed; of replies, only those nobody can still wait for are.
                     error!(topic = topic.name(), partition, %error, "going on from the first record there is");
-                    next = start;
+                    course.next = start;
                 }
                 StreamError::Unavailable(_) => warn!(topic = topic.name(), partition, %error, "trying again"),
             }
@@ -100,35 +114,38 @@ impl Follow {
         }
     }
 
-    async fn read(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        next: &mut Offset,
-        until: Offset,
-    ) -> Result<(), StreamError> {
-        let mut tail = self.stream.tail(topic, partition, *next).await?;
+    async fn read(&self, course: &mut Course) -> Result<(), StreamError> {
+        let mut tail = self.stream.tail(course.topic, course.partition, course.next).await?;
         loop {
             for stored in tail.next(BATCH).await? {
-                match topic {
-                    Topic::Views => self.view(&stored),
+                match course.topic {
+                    Topic::Views => self.view(&stored, course.loading.as_mut()),
                     _ => self.reply(&stored),
                 }
-                *next = stored.offset + 1;
+                course.next = stored.offset + 1;
             }
-            self.passed(topic, partition, *next, until);
+            self.passed(course);
         }
     }
 
-    fn passed(&self, topic: Topic, partition: Partition, next: Offset, until: Offset) {
-        if topic == Topic::Views && self.ready.progress(partition, next, until) {
+    /// Whether what was there at the start has been read, of this partition and of all.
+    fn passed(&self, course: &mut Course) {
+        if course.topic != Topic::Views {
+            return;
+        }
+        if course.next >= course.until
+            && let Some(loading) = course.loading.take()
+        {
+            self.views.loaded(loading);
+        }
+        if self.ready.progress(course.partition, course.next, course.until) {
             self.views.complete();
             self.ready.open();
             info!("views are complete");
         }
     }
 
-    fn view(&self, stored: &Stored) {
+    fn view(&self, stored: &Stored, loading: Option<&mut Loading>) {
         let view = match cloudevents::decode_view_ref(&stored.record) {
             Ok(view) => view,
             Err(error) => return self.unreadable(stored, &error),
@@ -138,7 +155,7 @@ impl Follow {
         let name = entity_type.name();
         match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
             Ok(held) => {
-                self.views.apply(name, &held);
+                self.views.apply(name, &held, loading);
                 self.retrieves.detach(name, view.id);
                 self.answers.view(name, view.correlation, held);
             }

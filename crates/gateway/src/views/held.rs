@@ -75,13 +75,7 @@ impl Held {
     }
 
     fn join(head: &Head, object: &[u8]) -> Self {
-        let mut bytes: Arc<[u8]> = std::iter::repeat_n(0, HEAD_BYTES + object.len()).collect();
-        // Nobody else has it yet.
-        if let Some(bytes) = Arc::get_mut(&mut bytes) {
-            bytes[..HEAD_BYTES].copy_from_slice(&head.write());
-            bytes[HEAD_BYTES..].copy_from_slice(object);
-        }
-        Self(bytes)
+        Self([&head.write(), object].concat().into())
     }
 
     fn number(&self, at: usize) -> u64 {

@@ -4,13 +4,13 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use contract::{EntityId, Key, ListPosition, ListQuery, Registry, Timestamp, TypeName};
 use crossbeam_skiplist::SkipSet;
 
-use super::sorted::{Place, Sorted};
+use super::sorted::{Place, Sorted, Unsorted};
 use super::{Held, Look};
 
 /// One collection per entity type. Each key is written by one task only: the tail of its partition.
@@ -21,6 +21,9 @@ pub(crate) struct Materialised {
     read: AtomicU64,
 }
 
+/// A page holds at most so many bytes, but at least one row; as the data store's lists do.
+const PAGE_BYTES_MAX: usize = 768 * 1024;
+
 /// So many entities of a type tell how many there will be.
 const SAMPLE: u64 = 4096;
 
@@ -28,13 +31,40 @@ const SAMPLE: u64 = 4096;
 struct Collection {
     entities: papaya::HashMap<Named, Slot, ahash::RandomState>,
     count: AtomicU64,
-    /// The order of what was there at the start, sorted at once: a fraction of the time and memory of as many insertions.
-    /// A row that has left its place since is passed over.
-    sorted: OnceLock<Sorted>,
-    /// The order of what came since, and of what came while that was being sorted.
+    /// The order of what was there at the start, a run per partition, each sorted at once: a fraction of the time and memory
+    /// of as many insertions. A row that has left its place since is passed over.
+    runs: OnceLock<Vec<Sorted>>,
+    /// Runs of the partitions that are done while others still load.
+    loaded: Mutex<Vec<Sorted>>,
+    /// The order of what came since.
     recent: SkipSet<(Timestamp, EntityId)>,
-    /// Set before the entities are gone through for `sorted`: from then on every new place goes to `recent`.
-    sorting: AtomicBool,
+}
+
+/// The places of what one partition's tail reads until it has caught up.
+pub(crate) struct Loading {
+    by_type: HashMap<TypeName, Vec<Unsorted>>,
+    records: usize,
+}
+
+impl Loading {
+    /// For a partition with so many records.
+    pub(crate) fn new(records: u64) -> Self {
+        // The room of a run is bounded, whatever the offsets say.
+        Self { by_type: HashMap::new(), records: usize::try_from(records).unwrap_or(0).min(1 << 22) }
+    }
+
+    fn push(&mut self, entity_type: &TypeName, held: &Held) {
+        let runs = match self.by_type.get_mut(entity_type) {
+            Some(runs) => runs,
+            None => self.by_type.entry(entity_type.clone()).or_default(),
+        };
+        if runs.last().is_none_or(Unsorted::is_full) {
+            runs.push(Unsorted::with_capacity(self.records));
+        }
+        if let Some(run) = runs.last_mut() {
+            run.push(held);
+        }
+    }
 }
 
 /// An entity by its id.
@@ -89,7 +119,7 @@ impl Materialised {
     /// entity again each time, and those are in no processor's cache any more.
     fn make_room(&self, collection: &Collection) {
         let read = self.read.fetch_add(1, Ordering::Relaxed) + 1;
-        if collection.count.load(Ordering::Relaxed) != SAMPLE || collection.sorting.load(Ordering::Relaxed) {
+        if collection.count.load(Ordering::Relaxed) != SAMPLE {
             return;
         }
         let left = self.expected.load(Ordering::Relaxed).saturating_sub(read);
@@ -107,11 +137,34 @@ impl Materialised {
         }
     }
 
-    /// Takes a view if it is newer than what is there.
-    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held) {
-        if let Some(collection) = self.collections.get(entity_type) {
-            collection.apply(held);
-            self.make_room(collection);
+    /// Takes a view if it is newer than what is there; its place goes to `loading` while its partition catches up.
+    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, loading: Option<&mut Loading>) {
+        let Some(collection) = self.collections.get(entity_type) else { return };
+        match loading {
+            Some(loading) => {
+                if collection.take(held).is_some_and(|before| before != Some(held.created())) {
+                    loading.push(entity_type, held);
+                }
+                self.make_room(collection);
+            }
+            None => collection.apply(held),
+        }
+    }
+
+    /// A partition has caught up: what it read is put in order.
+    pub(crate) fn loaded(&self, loading: Loading) {
+        for (entity_type, runs) in loading.by_type {
+            let Some(collection) = self.collections.get(&entity_type) else { continue };
+            let runs: Vec<Sorted> = runs.into_iter().map(Unsorted::sort).collect();
+            collection.loaded().extend(runs);
+        }
+    }
+
+    /// All partitions have caught up. Until then lists are empty.
+    pub(crate) fn complete(&self) {
+        for collection in self.collections.values() {
+            // Set once only: all is complete once.
+            let _ = collection.runs.set(std::mem::take(&mut *collection.loaded()));
         }
     }
 
@@ -125,11 +178,6 @@ impl Materialised {
         }
     }
 
-    /// Puts what was read so far in order. Called once, when the views are complete; until then lists are empty.
-    pub(crate) fn sort(&self) {
-        self.collections.values().for_each(Collection::sort);
-    }
-
     /// One page: the rows, how many there are in all, and where the next page begins.
     pub(crate) fn list(&self, entity_type: &TypeName, query: &ListQuery) -> (Vec<Held>, u64, Option<ListPosition>) {
         match self.collections.get(entity_type) {
@@ -140,10 +188,11 @@ impl Materialised {
 }
 
 impl Collection {
-    fn apply(&self, held: &Held) {
+    /// Takes a view if it is newer; answers `created` as it was before, if there was a view. None: it was not newer.
+    fn take(&self, held: &Held) -> Option<Option<Timestamp>> {
         let entities = self.entities.pin();
         let before = match entities.get(held.id()) {
-            Some(Slot::View(before)) if before.version() >= held.version() => return,
+            Some(Slot::View(before)) if before.version() >= held.version() => return None,
             Some(Slot::View(before)) => Some(before.created()),
             Some(Slot::Unreadable) | None => None,
         };
@@ -151,9 +200,12 @@ impl Collection {
         if before.is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
-        // Pairs with the fence in `sort`: either this sees the mark, or the sorting sees the entity.
-        fence(Ordering::SeqCst);
-        if before == Some(held.created()) || !self.sorting.load(Ordering::Relaxed) {
+        Some(before)
+    }
+
+    fn apply(&self, held: &Held) {
+        let Some(before) = self.take(held) else { return };
+        if before == Some(held.created()) {
             return;
         }
         let Some(id) = EntityId::parse(held.id()) else { return };
@@ -164,59 +216,56 @@ impl Collection {
         }
     }
 
-    fn sort(&self) {
-        self.sorting.store(true, Ordering::Relaxed);
-        fence(Ordering::SeqCst);
-        let entities = self.entities.pin();
-        let views = entities.values().filter_map(|slot| match slot {
-            Slot::View(held) => Some(held),
-            Slot::Unreadable => None,
-        });
-        // Set once only: `sort` is called once.
-        let _ = self.sorted.set(Sorted::new(views));
+    fn loaded(&self) -> MutexGuard<'_, Vec<Sorted>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn list(&self, query: &ListQuery) -> (Vec<Held>, u64, Option<ListPosition>) {
         let entities = self.entities.pin();
         let mut rows: Vec<Held> = Vec::with_capacity(query.limit);
         let total = self.count.load(Ordering::Relaxed);
+        let (mut size_bytes, mut more) = (0, false);
         self.walk(query.after.as_ref(), |(created, id)| {
             let Some(Slot::View(held)) = entities.get(id) else { return true };
-            if held.created() == created {
+            if held.created() != created {
+                return true;
+            }
+            // One more than the page holds tells whether there is a next one.
+            more = rows.len() == query.limit || (size_bytes + held.size_bytes() > PAGE_BYTES_MAX && !rows.is_empty());
+            if !more {
+                size_bytes += held.size_bytes();
                 rows.push(held.clone());
             }
-            // One more than asked for tells whether there is a next page.
-            rows.len() <= query.limit
+            !more
         });
-        let more = rows.len() > query.limit;
-        rows.truncate(query.limit);
         let last = rows.last().filter(|_| more);
         let next =
             last.and_then(|last| Some(ListPosition { created: last.created(), id: EntityId::parse(last.id())? }));
         (rows, total, next)
     }
 
-    /// Visits the places after one, in order, each once: the sorted ones and the recent ones, merged. Ends when the
-    /// visitor says false.
+    /// Visits the places after one, in order, each once: the runs and the recent ones, merged. Ends when the visitor says
+    /// false.
     fn walk(&self, after: Option<&ListPosition>, mut visit: impl FnMut(Place<'_>) -> bool) {
-        let mut sorted = self.sorted.get().map(|sorted| sorted.after(after)).into_iter().flatten().peekable();
+        let runs = self.runs.get().map(Vec::as_slice).unwrap_or_default();
+        let mut runs: Vec<_> = runs.iter().map(|run| run.after(after).peekable()).collect();
         let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.created, after.id.clone())));
         let mut recent = self.recent.range((from, Bound::Unbounded)).peekable();
         loop {
-            let old = sorted.peek().copied();
-            let new = recent.peek().map(|entry| (entry.value().0, entry.value().1.as_str()));
+            let entry = recent.peek().cloned();
+            let new = entry.as_ref().map(|entry| (entry.value().0, entry.value().1.as_str()));
+            let old = runs.iter_mut().filter_map(|run| run.peek().copied()).min();
             let place = match (old, new) {
                 (Some(old), Some(new)) => old.min(new),
-                (Some(old), None) => old,
-                (None, Some(new)) => new,
+                (Some(place), None) | (None, Some(place)) => place,
                 (None, None) => return,
             };
-            let (is_old, is_new) = (old == Some(place), new == Some(place));
+            let is_new = new == Some(place);
             if !visit(place) {
                 return;
             }
-            if is_old {
-                sorted.next();
+            for run in &mut runs {
+                run.next_if(|old| *old == place);
             }
             if is_new {
                 recent.next();
@@ -255,12 +304,17 @@ mod tests {
     fn lists_join_what_was_sorted_and_what_came_since() {
         let views = Materialised::new(&Registry::built_in().unwrap());
         let name = TypeName::parse("costoption").unwrap();
-        let apply = |id, version, created| views.apply(&name, &held(id, version, created));
-        apply("c", 1, 30);
-        apply("a", 1, 10);
-        apply("b", 1, 10);
-        views.sort();
+        let mut parts = [Loading::new(3), Loading::new(0)];
+        for (part, id, version, created) in
+            [(0, "c", 1, 70), (1, "a", 1, 10), (0, "c", 2, 30), (1, "b", 1, 20), (1, "b", 2, 10), (1, "b", 1, 5)]
+        {
+            views.apply(&name, &held(id, version, created), Some(&mut parts[part]));
+        }
+        parts.into_iter().for_each(|part| views.loaded(part));
+        assert_eq!(listed(&views), "of 3");
+        views.complete();
         assert_eq!(listed(&views), "a b c of 3");
+        let apply = |id, version, created| views.apply(&name, &held(id, version, created), None);
         apply("d", 1, 20);
         apply("e", 1, 40);
         assert_eq!(listed(&views), "a b d c e of 5");
@@ -274,7 +328,7 @@ mod tests {
         views.mark_unreadable(&Key::new(name.clone(), EntityId::parse("b").unwrap()));
         views.mark_unreadable(&Key::new(name.clone(), EntityId::parse("e").unwrap()));
         assert_eq!(listed(&views), "a d c of 3");
-        apply("b", 2, 10);
+        apply("b", 3, 10);
         apply("e", 2, 5);
         assert_eq!(listed(&views), "e a b d c of 5");
     }

@@ -10,7 +10,7 @@ use contract::{EntityId, Key, Registry, TypeName};
 
 pub(crate) use follow::Follow;
 pub(crate) use held::Held;
-pub(crate) use materialised::Materialised;
+pub(crate) use materialised::{Loading, Materialised};
 pub(crate) use on_demand::{Boarding, Flights, OnDemand};
 
 use crate::config::{Config, ViewMode};
@@ -47,9 +47,10 @@ impl Views {
         }
     }
 
-    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held) {
+    /// Takes a view if it is newer than what is there; `loading` is there while its partition catches up.
+    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, loading: Option<&mut Loading>) {
         match self {
-            Self::Materialised(views) => views.apply(entity_type, held),
+            Self::Materialised(views) => views.apply(entity_type, held, loading),
             Self::OnDemand(views) => {
                 if let Some(id) = EntityId::parse(held.id()) {
                     views.apply(&Key::new(entity_type.clone(), id), held);
@@ -65,10 +66,17 @@ impl Views {
         }
     }
 
+    /// A partition has caught up.
+    pub(crate) fn loaded(&self, loading: Loading) {
+        if let Self::Materialised(views) = self {
+            views.loaded(loading);
+        }
+    }
+
     /// Everything that was on the topic at the start has been applied.
     pub(crate) fn complete(&self) {
         if let Self::Materialised(views) = self {
-            views.sort();
+            views.complete();
         }
     }
 

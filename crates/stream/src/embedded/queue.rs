@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use crate::AppendError;
 
@@ -57,18 +56,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Moves what waits into `group`, within bounds; waits for the first job, and then for as long as `gather` says for
-    /// more to come. False once the queue is closed and empty.
-    pub(super) fn take(
-        &self,
-        group: &mut Vec<Job>,
-        jobs_max: usize,
-        size_bytes_max: usize,
-        gather: Option<Duration>,
-    ) -> bool {
-        if let Some(gather) = gather {
-            std::thread::sleep(gather);
-        }
+    /// Moves what waits into `group`, within bounds; waits for the first job only. False once the queue is closed and
+    /// empty.
+    pub(super) fn take(&self, group: &mut Vec<Job>, jobs_max: usize, size_bytes_max: usize) -> bool {
         let mut waiting = lock(&self.waiting);
         while waiting.jobs.is_empty() {
             if waiting.refused.is_some() {

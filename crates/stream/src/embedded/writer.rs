@@ -12,7 +12,6 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
 
 use contract::{Offset, Partition, Record, Timestamp, Topic};
 use rusqlite::{Connection, ErrorCode};
@@ -26,16 +25,8 @@ use crate::AppendError;
 /// The most jobs and bytes of one transaction: they bound what a waiting append waits for.
 const GROUP_JOBS_MAX: usize = 1024;
 const GROUP_BYTES_MAX: usize = 8 << 20;
-/// After a group of at least so many jobs, the next one is given a share of the time that one took to gather, and no
-/// more than this: under load few, full groups carry more than many small ones, and each waits for an fsync.
-const GATHER_JOBS_MIN: usize = 4;
-const GATHER_SHARE: u32 = 4;
-const GATHER_MAX: Duration = Duration::from_micros(300);
 /// What a transact job counts for, as what it will write is not known.
 const TRANSACT_BYTES: usize = 4096;
-
-static SHARE: std::sync::LazyLock<u32> =
-    std::sync::LazyLock::new(|| std::env::var("X_SHARE").ok().and_then(|v| v.parse().ok()).unwrap_or(GATHER_SHARE));
 
 /// What the writer is asked to do.
 pub(super) enum Job {
@@ -148,16 +139,11 @@ impl Writer {
     fn work(&mut self) -> Option<String> {
         let mut jobs = Vec::with_capacity(GROUP_JOBS_MAX);
         let mut answers = Vec::with_capacity(GROUP_JOBS_MAX);
-        let mut gather = None;
-        while self.shared.queue.take(&mut jobs, GROUP_JOBS_MAX, GROUP_BYTES_MAX, gather) {
-            let begun = self.shared.env.monotonic();
-            let count = jobs.len();
+        while self.shared.queue.take(&mut jobs, GROUP_JOBS_MAX, GROUP_BYTES_MAX) {
             let size_bytes: usize = jobs.iter().map(Job::size_bytes).sum();
             if let Some(reason) = self.group(&mut jobs, &mut answers) {
                 return Some(reason);
             }
-            let took = self.shared.env.monotonic().saturating_sub(begun);
-            gather = (count >= GATHER_JOBS_MIN).then(|| (took / *SHARE).min(GATHER_MAX)).filter(|_| *SHARE > 0);
             match self.wal.after_group(&self.connection, size_bytes) {
                 Ok(()) => {}
                 Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {

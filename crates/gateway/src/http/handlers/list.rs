@@ -57,7 +57,9 @@ fn list_query(call: &Call<'_>, resource: Resource<'_>) -> Result<ListQuery, Fail
     for (name, value) in query(call.parts.uri.query(), &["limit", "cursor"])? {
         match name.as_str() {
             "limit" => match value.parse() {
-                Ok(limit @ 1..=LIST_LIMIT_MAX) => list.limit = limit,
+                Ok(limit @ 1..=LIST_LIMIT_MAX) if value.starts_with(|c: char| matches!(c, '1'..='9')) => {
+                    list.limit = limit
+                }
                 _ => errors
                     .push(FieldError::parameter("limit", format!("must be a whole number from 1 to {LIST_LIMIT_MAX}"))),
             },

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use contract::{Key, Slug};
+use contract::{EntityId, Key, Slug};
 use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -29,7 +29,7 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
 async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     match call.gateway.views.look(key) {
         Look::Found(held) => Ok(held),
-        Look::Absent => Err(Failure::new(Slug::NotFound, format!("there is no entity {key}"))),
+        Look::Absent => Err(Failure::new(Slug::NotFound, missing(key))),
         Look::Unreadable => Err(unreadable(key).into()),
         Look::Unknown => retrieve(call, key).await,
     }
@@ -71,4 +71,10 @@ fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
     }
     let seconds = u64::try_from(seconds).ok()?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// As the data store says it.
+fn missing(key: &Key) -> String {
+    let id = key.id.as_ref().map_or("", EntityId::as_str);
+    format!("there is no {} with the id {id}", key.entity_type)
 }

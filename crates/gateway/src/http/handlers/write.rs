@@ -99,22 +99,25 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, command: Command) -> Res
     let creates = matches!(command.action, Action::Create(_));
     let key = command.key.clone();
     let operation = OperationId { command: command.id, key: key.clone() };
-    let mut response = match gateway.dispatch.write(command, wait).await {
-        Ok(Write::Answered(Answer::View(held))) => written(call, &key, &held, creates),
-        Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, creates)?,
-        Ok(Write::Pending(operation)) => accepted(call, &operation),
+    let mut answered = match gateway.dispatch.write(command, wait).await {
+        Ok(Write::Answered(Answer::View(held))) => Ok(written(call, &key, &held, creates)),
+        Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, creates),
+        Ok(Write::Pending(operation)) => Ok(accepted(call, &operation)),
         Err(undelivered) => {
             let failure = Failure::from(undelivered.problem);
-            return Err(match undelivered.operation {
+            Err(match undelivered.operation {
                 Some(operation) => failure.with(LOCATION, &operation_url(call, &operation)),
                 None => failure,
-            });
+            })
         }
     };
     if let Some(applied) = applied {
-        response::set(&mut response, PREFERENCE_APPLIED, &applied);
+        match &mut answered {
+            Ok(response) => response::set(response, PREFERENCE_APPLIED, &applied),
+            Err(failure) => failure.set(PREFERENCE_APPLIED, &applied),
+        }
     }
-    Ok(response)
+    answered
 }
 
 fn written(call: &Call<'_>, key: &Key, held: &Held, created: bool) -> Answered {
