@@ -14,6 +14,9 @@ use uuid::Uuid;
 pub struct EntityId(Arc<str>);
 
 impl EntityId {
+    /// The longest id.
+    pub const BYTES_MAX: usize = 64;
+
     /// The grammar as a regular expression, for schemas and documents.
     pub const PATTERN: &str = "^[A-Za-z0-9._-]{1,64}$";
 
@@ -30,7 +33,7 @@ impl EntityId {
     /// Whether the text is within the grammar.
     pub fn is_valid(text: &str) -> bool {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        (1..=64).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
+        (1..=Self::BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
     }
 
     /// The id's text.

@@ -23,4 +23,4 @@ pub use problem::{FieldError, Problem, Retry, Slug};
 pub use record::{Headers, Offset, Partition, Record, Stored, Topic};
 pub use reply::{Outcome, OutcomeStatus, Reply, ReplyBody};
 pub use time::Timestamp;
-pub use view::View;
+pub use view::{View, ViewRef};

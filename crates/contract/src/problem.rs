@@ -30,9 +30,9 @@ macro_rules! slugs {
 }
 
 slugs! {
-    /// The body is not a JSON object: the text is cut, is not UTF-8, has a key twice, nests too deep, or holds a number that no double can. Correct the body; `detail` says where it breaks.
+    /// The body is not a JSON object: the text is cut, is not UTF-8, has a key twice, nests too deep, or holds a number out of range: an integer of more than 64 bits, or what no double can hold. Correct the body; `detail` says where it breaks.
     InvalidJson = 400 "invalid-json" "The body is not a JSON object";
-    /// The query, a header, a cursor or an id in the path is malformed. `errors` names each `parameter` or `header`; correct it and send the request again.
+    /// The query, a header, a cursor or an id in the path is malformed, or a header asks for what is not offered yet. `errors` names each `parameter` or `header`; correct it and send the request again.
     InvalidRequest = 400 "invalid-request" "The request is malformed";
     /// The caller may not do this. This gateway lets anonymous callers read only; ask its operator.
     Forbidden = 403 "forbidden" "Not allowed";
@@ -52,7 +52,7 @@ slugs! {
     UriTooLong = 414 "uri-too-long" "The URI is too long";
     /// The body has another `Content-Type` than `application/json`, or a `Content-Encoding`. Send plain JSON.
     UnsupportedMediaType = 415 "unsupported-media-type" "The media type is not supported";
-    /// The body is JSON, but breaks the entity's schema. `errors` has every bad field; the schemas are in `/openapi.json`.
+    /// The body is JSON, but breaks the entity's schema. `errors` has every bad field, up to 100 of them; the schemas are in `/openapi.json`.
     InvalidEntity = 422 "invalid-entity" "The entity is not valid";
     /// The object would be larger than 512 KiB after this write; nothing was changed.
     EntityTooLarge = 422 "entity-too-large" "The entity would be too large";
@@ -131,6 +131,9 @@ impl FieldError {
     }
 }
 
+/// The most faults that one answer lists.
+pub const ERRORS_MAX: usize = 100;
+
 /// A problem as it travels in events; the gateway adds what belongs to one HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -138,7 +141,7 @@ pub struct Problem {
     pub slug: Slug,
     /// What happened here, and what to do next.
     pub detail: Cow<'static, str>,
-    /// Every bad field.
+    /// Every bad field, or the first [`ERRORS_MAX`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
     /// On writes: whether it may be sent again.
@@ -152,17 +155,28 @@ impl Problem {
         Self { slug, detail: detail.into(), errors: Vec::new(), retry: None }
     }
 
-    /// A problem that lists what is wrong; the detail is the list in one sentence.
+    /// A problem that lists what is wrong, the first [`ERRORS_MAX`] of it; the detail is the list in one sentence.
     pub fn with_errors(slug: Slug, errors: Vec<FieldError>) -> Self {
+        let count = errors.len();
+        Self::with_first_errors(slug, errors, count)
+    }
+
+    /// The same where `count` things are wrong, of which `errors` are the first.
+    pub fn with_first_errors(slug: Slug, mut errors: Vec<FieldError>, count: usize) -> Self {
+        errors.truncate(ERRORS_MAX);
         let first = errors.first().map_or_else(String::new, |error| {
             let place = match &error.place {
                 Place::Pointer(place) | Place::Parameter(place) | Place::Header(place) => place,
             };
             format!("{place}: {}", error.detail)
         });
-        let detail = match errors.len() {
+        let listed = errors.len();
+        let detail = match count {
             0 | 1 => first,
-            n => format!("{first} (and {} more, see errors)", n - 1),
+            _ if count > listed => {
+                format!("{first} (and {} more; errors lists the first {listed} of {count})", count - 1)
+            }
+            _ => format!("{first} (and {} more, see errors)", count - 1),
         };
         Self { slug, detail: detail.into(), errors, retry: None }
     }
@@ -193,6 +207,24 @@ fn push_fragment(fragment: &mut String, text: &str) {
             fragment.push(char::from(byte));
         } else {
             fragment.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_are_counted_before_the_list_is_cut() {
+        let errors = |count: usize| (0..count).map(|i| FieldError::field(&i.to_string(), "is odd")).collect();
+        for (count, said) in [
+            (1, "#/0: is odd"),
+            (100, "#/0: is odd (and 99 more, see errors)"),
+            (200, "#/0: is odd (and 199 more; errors lists the first 100 of 200)"),
+        ] {
+            let problem = Problem::with_errors(Slug::InvalidEntity, errors(count));
+            assert_eq!((problem.detail.as_ref(), problem.errors.len()), (said, count.min(ERRORS_MAX)));
         }
     }
 }

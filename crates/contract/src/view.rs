@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::id::{CommandId, Key};
+use crate::id::{CommandId, EntityId, Key};
 use crate::time::Timestamp;
 
 /// One version of an entity.
@@ -20,4 +20,38 @@ pub struct View {
     pub object: Bytes,
     /// Names the schema the object was written with, as in [`crate::EntityType::data_schema`].
     pub data_schema: String,
+}
+
+/// A view read from a record, without a copy of what the record holds: there may be millions to read at a start.
+#[derive(Clone, Copy, Debug)]
+pub struct ViewRef<'a> {
+    /// The entity's type; not checked to be known.
+    pub entity_type: &'a str,
+    /// The entity; within the grammar.
+    pub id: &'a str,
+    /// As in [`View`].
+    pub version: u64,
+    /// As in [`View`].
+    pub time: Timestamp,
+    /// As in [`View`].
+    pub correlation: CommandId,
+    /// As in [`View`].
+    pub object: &'a Bytes,
+    /// As in [`View`].
+    pub data_schema: &'a str,
+}
+
+impl ViewRef<'_> {
+    /// The view with a life of its own; none where its names are outside the grammar.
+    pub fn to_view(self) -> Option<View> {
+        let key = Key::new(crate::TypeName::parse(self.entity_type)?, EntityId::parse(self.id)?);
+        Some(View {
+            key,
+            version: self.version,
+            time: self.time,
+            correlation: self.correlation,
+            object: self.object.clone(),
+            data_schema: self.data_schema.to_owned(),
+        })
+    }
 }

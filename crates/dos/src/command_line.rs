@@ -1,8 +1,9 @@
 //! The command line.
 
+use std::cell::Cell;
 use std::io::{ErrorKind, IsTerminal as _, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +14,19 @@ use contract::Env;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::client::import::Interrupt;
 use crate::client::progress::{self, Unit};
 use crate::client::{export, import, tail};
 use crate::env::System;
 use crate::serve::Running;
 use crate::settings::{self, Anonymous, DEFAULT_FILE, LogFormat, Settings, Views};
 
+/// How a program ends that SIGINT or SIGTERM stopped: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 /// How often histograms are condensed where nobody scrapes them.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
@@ -36,11 +42,9 @@ pub struct CommandLine {
 enum Command {
     /// Run gateway, event stream and data store in one process, with everything in one file
     Serve(ServeArgs),
-    /// Send JSON Lines files to a running gateway
+    // Without a comment here the help shows what stands at the arguments.
     Import(import::Args),
-    /// Write everything in a running directory to JSON Lines files
     Export(export::Args),
-    /// Show events of a running `dos serve` as they pass
     Tail(tail::Args),
     /// Print the OpenAPI 3.1 description of the API
     Openapi(OpenapiArgs),
@@ -52,11 +56,11 @@ enum Command {
 #[derive(Debug, Args, Serialize)]
 struct ServeArgs {
     /// Address and port of the API [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = settings::socket_address)]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
     /// Address and port of the metrics; not served unless given
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = settings::socket_address)]
     #[serde(skip_serializing_if = "Option::is_none")]
     admin_listen: Option<SocketAddr>,
     /// Folder of the data; made if it is missing [default: dos-data]
@@ -83,7 +87,7 @@ struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     config: Option<PathBuf>,
-    /// Folder or file of JSON Lines to import once the gateway is ready
+    /// Folder or file of JSON Lines to import once the gateway is ready; what is there already is left as it is
     #[arg(long, value_name = "PATH")]
     #[serde(skip)]
     import: Option<PathBuf>,
@@ -110,7 +114,7 @@ impl CommandLine {
             // The reader of our output has what it wanted.
             Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                let _ = writeln!(std::io::stderr(), "error: {error:#}");
+                complain(&format!("error: {error:#}"));
                 ExitCode::FAILURE
             }
         }
@@ -119,20 +123,28 @@ impl CommandLine {
     fn dispatch(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Serve(args) => serve(&args),
-            Command::Import(args) => client(async |env| {
+            Command::Import(args) => client(async |env, interrupt| {
                 let progress = progress::for_stderr(Unit::Bytes);
-                let report = import::run(&args, env, &*progress).await?;
+                let report = import::run(&args, env, &*progress, &interrupt).await?;
                 report.write(&mut std::io::stdout().lock())?;
                 Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
             }),
-            Command::Export(args) => client(async |env| {
+            Command::Export(args) => client(async |env, interrupt| {
                 let progress = progress::for_stderr(Unit::Rows);
-                let report = export::run(&args, env, &*progress).await?;
+                let report = tokio::select! {
+                    biased;
+                    report = export::run(&args, env, &*progress) => report?,
+                    () = interrupted(interrupt) => return Ok(ExitCode::FAILURE),
+                };
                 report.write(&mut std::io::stdout().lock())?;
                 Ok(ExitCode::SUCCESS)
             }),
-            Command::Tail(args) => client(async |env| {
-                crate::tail::run(&args, &*env).await?;
+            Command::Tail(args) => client(async |env, interrupt| {
+                tokio::select! {
+                    biased;
+                    shown = crate::tail::run(&args, &*env) => shown?,
+                    () = interrupted(interrupt) => {}
+                }
                 Ok(ExitCode::SUCCESS)
             }),
             Command::Openapi(args) => {
@@ -150,21 +162,43 @@ impl CommandLine {
     }
 }
 
-/// Runs a client's job until it is done or interrupted.
-fn client(job: impl AsyncFnOnce(Arc<dyn Env>) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+/// Runs a client's job. A signal interrupts it, and then says how the program ends, as shells expect it.
+fn client(job: impl AsyncFnOnce(Arc<dyn Env>, Interrupt) -> anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        tokio::select! {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let (stop, stopped) = watch::channel(false);
+        let mut job = std::pin::pin!(job(Arc::new(System::new()), stopped));
+        let code = tokio::select! {
             biased;
-            done = job(Arc::new(System::new())) => done,
-            _ = interrupt.recv() => Ok(ExitCode::from(130)),
+            done = &mut job => return done,
+            _ = interrupt.recv() => INTERRUPTED,
+            _ = terminate.recv() => TERMINATED,
+        };
+        stop.send_replace(true);
+        if let Err(error) = job.await {
+            complain(&format!("error: {error:#}"));
         }
+        Ok(ExitCode::from(code))
     })
+}
+
+async fn interrupted(mut interrupt: Interrupt) {
+    // The sender lives as long as the job.
+    let _ = interrupt.wait_for(|interrupted| *interrupted).await.map(|interrupted| *interrupted);
+}
+
+/// A line for people. One that cannot be written is no reason to stop.
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn serve(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(args.config.as_deref(), args)?;
+    if let Some(path) = &args.import {
+        // Before anything is made or bound.
+        import::check_paths(std::slice::from_ref(path)).context("import")?;
+    }
     start_log(&settings)?;
     let metrics = start_metrics()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -190,13 +224,17 @@ async fn run(
     // From here on a signal is not lost, however early it comes.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let running = Running::start(settings, Arc::clone(&env), Some(metrics)).await?;
+    let importing = Cell::new(false);
     let failure = tokio::select! {
         biased;
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
         reason = running.failed() => Some(reason),
-        failed = announce(settings, paths, &running, &env) => failed?,
+        failed = announce(settings, paths, &running, &env, &importing) => failed?,
     };
+    if importing.get() {
+        complain("the import was cut off: not every row is in; started again with the same --import, it goes on");
+    }
     match failure {
         None => {
             tracing::info!("stopping: answering the requests under way");
@@ -214,23 +252,14 @@ async fn announce(
     paths: Option<&PathBuf>,
     running: &Running,
     env: &Arc<dyn Env>,
+    importing: &Cell<bool>,
 ) -> anyhow::Result<Option<String>> {
     running.ready().await;
     let url = local_url(running.address);
     if let Some(path) = paths {
-        let args = import::Args {
-            paths: vec![path.clone()],
-            url: url.clone(),
-            dry_run: false,
-            parallel: 64,
-            no_timestamps: false,
-        };
-        let progress = progress::for_stderr(Unit::Bytes);
-        let report = import::run(&args, Arc::clone(env), &*progress).await.context("import")?;
-        report.write(&mut std::io::stdout().lock())?;
-        if !report.is_clean() {
-            tracing::warn!("some rows were not imported; the others are in, and the gateway goes on");
-        }
+        importing.set(true);
+        import_into(running, path, env).await.context("import")?;
+        importing.set(false);
     }
     let data = settings.data_dir.join("dos.sqlite");
     let mut out = std::io::stdout().lock();
@@ -238,6 +267,29 @@ async fn announce(
     out.flush()?;
     drop(out);
     std::future::pending().await
+}
+
+/// Imports what is not there yet, so that a start changes nothing that somebody has written or deleted since the last
+/// one.
+async fn import_into(running: &Running, path: &Path, env: &Arc<dyn Env>) -> anyhow::Result<()> {
+    // Who may start the program may fill it, whatever callers of the API may do.
+    let door = running.open_door().await?;
+    let args = import::Args {
+        paths: vec![path.to_owned()],
+        url: local_url(door.address),
+        dry_run: false,
+        create_only: true,
+        parallel: 64,
+        no_timestamps: false,
+    };
+    let (_stop, never) = watch::channel(false);
+    let progress = progress::for_stderr(Unit::Bytes);
+    let report = import::run(&args, Arc::clone(env), &*progress, &never).await?;
+    report.write(&mut std::io::stdout().lock())?;
+    if !report.is_clean() {
+        tracing::warn!("some rows were not imported; the others are in, and the gateway goes on");
+    }
+    Ok(())
 }
 
 /// How this machine reaches an address that was bound.

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use contract::{Env, Offset, Partition, Topic};
-use stream::embedded::Follower;
+use contract::{Env, Offset, Partition, Registry, Topic};
+use stream::embedded::{Embedded, Follower};
 
 use crate::client::tail::Args;
 
@@ -13,6 +13,30 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Events read at a time.
 const BATCH: usize = 256;
+
+/// Says what is followed, on standard error: standard output has the events alone.
+fn explain(args: &Args) {
+    let mut lines = Vec::new();
+    let names: Vec<_> = args.topics().iter().map(|topic| topic.name()).collect();
+    let from = if args.from_start { "the oldest event on" } else { "the next event on" };
+    lines.push(format!("following {} in {}, from {from}", names.join(", "), args.data_dir.display()));
+    if !Embedded::is_open(&args.data_dir) {
+        lines.push("no `dos serve` is running there: nothing new comes until one is started".to_owned());
+    }
+    if let Ok(registry) = Registry::built_in() {
+        let known: Vec<_> = registry.iter().map(|known| known.name().as_str()).collect();
+        for name in args.types.iter().filter(|name| !known.contains(&name.as_str())) {
+            lines.push(format!(
+                "{name} is no built-in type, those are {}; waiting for one of that name",
+                known.join(", ")
+            ));
+        }
+    }
+    for line in lines {
+        // Nobody may be listening there.
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
+}
 
 /// Shows events of a running system until the reader of the output goes away or the program is stopped.
 pub(crate) async fn run(args: &Args, env: &dyn Env) -> anyhow::Result<()> {
@@ -23,6 +47,7 @@ pub(crate) async fn run(args: &Args, env: &dyn Env) -> anyhow::Result<()> {
             places.push((topic, partition, if args.from_start { bounds.start } else { bounds.end }));
         }
     }
+    explain(args);
     let color = std::io::stdout().is_terminal();
     let mut out = std::io::stdout().lock();
     loop {
@@ -37,7 +62,10 @@ pub(crate) async fn run(args: &Args, env: &dyn Env) -> anyhow::Result<()> {
             }
         }
         out.flush()?;
-        if !seen {
+        if seen {
+            // A signal must get its turn, however much there is to show.
+            tokio::task::yield_now().await;
+        } else {
             env.sleep(POLL).await;
         }
     }

@@ -11,8 +11,6 @@ pub struct Config {
     pub public_url: String,
     /// Where reads come from.
     pub views: ViewMode,
-    /// What callers without credentials may do.
-    pub anonymous: Access,
     /// Commands that may wait for their answer at once; one more is refused.
     pub in_flight_max: usize,
     /// Connections at once; further ones wait to be accepted.
@@ -21,7 +19,8 @@ pub struct Config {
     pub write_wait: Duration,
     /// How long a read waits for the answer to its retrieve.
     pub read_wait: Duration,
-    /// How long a request's header may take to arrive, and again its body.
+    /// How long a request's header may take to arrive, and again its body; and how long a client may take nothing of its
+    /// answer.
     pub receive_timeout: Duration,
     /// How long requests under way may take when the gateway stops.
     pub drain_timeout: Duration,

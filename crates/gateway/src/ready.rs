@@ -9,6 +9,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub(crate) struct Ready {
     /// Set once everything below is done, so that a request checks one flag.
     open: AtomicBool,
+    complete: AtomicBool,
     closing: AtomicBool,
     /// A partition each, once the stream told how many there are.
     views: OnceLock<Vec<Progress>>,
@@ -27,6 +28,7 @@ impl Ready {
     pub(crate) fn new() -> Self {
         Self {
             open: AtomicBool::new(false),
+            complete: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             views: OnceLock::new(),
             away: Mutex::new("not reached yet"),
@@ -43,7 +45,7 @@ impl Ready {
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Says how far a partition's tail has come; whether everything is complete just now.
+    /// Says how far a partition's tail has come; true once, when the last of them has come far enough.
     pub(crate) fn progress(&self, partition: u32, read: u64, wanted: u64) -> bool {
         let Some(views) = self.views.get() else { return false };
         let Some(progress) = views.get(partition as usize) else { return false };
@@ -51,9 +53,14 @@ impl Ready {
         progress.wanted.store(wanted, Ordering::Relaxed);
         if read >= wanted && !progress.done.swap(true, Ordering::AcqRel) {
             let all = views.iter().all(|progress| progress.done.load(Ordering::Acquire));
-            return all && !self.open.swap(true, Ordering::AcqRel);
+            return all && !self.complete.swap(true, Ordering::AcqRel);
         }
         false
+    }
+
+    /// From now on requests about entities are answered.
+    pub(crate) fn open(&self) {
+        self.open.store(true, Ordering::Release);
     }
 
     /// From now on the gateway is on its way out.

@@ -13,7 +13,7 @@ use contract::entity::{Field, IdRule, Rules, Timestamps};
 use contract::reply::Current;
 use contract::{
     Action, Command, CommandId, Draft, EntityId, EntityType, Key, Outcome, OutcomeStatus, Precondition, Problem, Reply,
-    ReplyBody, Retry, Slug, Timestamp, View,
+    ReplyBody, Retry, Slug, Timestamp, View, json,
 };
 use serde_json::{Map, Value};
 
@@ -192,9 +192,10 @@ impl Case<'_> {
         Ok(Written::Changed(Entity { version, object, data_schema, created, updated, time, command }))
     }
 
-    /// Whether both show the same values; an unset field shows its default.
+    /// Whether both show the same values, however their numbers are spelled; an unset field shows its default.
     fn same(&self, before: &Map<String, Value>, after: &Map<String, Value>) -> bool {
-        self.entity_type.fields().iter().all(|field| shown(field, before) == shown(field, after))
+        let same = |field: &Field| json::same_value(shown(field, before), shown(field, after));
+        self.entity_type.fields().iter().all(same)
     }
 
     /// The object as today's schema shows it.

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::validate::{explain, has_nul};
+
 /// A declared field.
 #[derive(Debug)]
 pub struct Field {
@@ -17,7 +19,7 @@ pub struct Field {
     pub kind: Kind,
     /// What an entity shows where it is unset: `null`, `[]` for lists, or the schema's `default`.
     pub default: Value,
-    /// Its schema, as in the file.
+    /// Its schema, as in the file; `{}` where that is `true`.
     pub schema: Value,
     pub(super) validator: jsonschema::Validator,
 }
@@ -36,8 +38,14 @@ pub enum Kind {
 impl Field {
     /// Reads a property of a schema; the error says what is wrong with it.
     pub(super) fn new(name: &str, schema: &Value, root: &Map<String, Value>) -> Result<Self, String> {
-        let Value::Object(properties) = schema else {
-            return Err("its schema must be an object".to_owned());
+        let anything = Map::new();
+        let properties = match schema {
+            Value::Object(properties) => properties,
+            Value::Bool(true) => &anything,
+            Value::Bool(false) => {
+                return Err("its schema is `false`: no value is ever allowed; leave it out".to_owned());
+            }
+            _ => return Err("its schema must be an object".to_owned()),
         };
         let kind = Kind::of(properties);
         let default = match (properties.get("default"), kind) {
@@ -51,10 +59,34 @@ impl Field {
             Some(_) => return Err("x-alias must be a string".to_owned()),
         };
         let required = root.get("required").and_then(Value::as_array).is_some_and(|names| names.contains(&json!(name)));
-        let filter = properties.get("x-filter") == Some(&Value::Bool(true));
+        let filter = match properties.get("x-filter") {
+            None => false,
+            Some(Value::Bool(filter)) => *filter,
+            Some(_) => return Err("x-filter must be true or false".to_owned()),
+        };
         let validator = compile(&with_definitions(properties.clone(), root))?;
-        Ok(Self { name: name.to_owned(), alias, required, filter, kind, default, schema: schema.clone(), validator })
+        if let Some(default) = properties.get("default") {
+            check_default(default, &validator)?;
+        }
+        let schema = Value::Object(properties.clone());
+        Ok(Self { name: name.to_owned(), alias, required, filter, kind, default, schema, validator })
     }
+}
+
+fn check_default(default: &Value, validator: &jsonschema::Validator) -> Result<(), String> {
+    if let Err(error) = validator.validate(default) {
+        return Err(format!("its default breaks its own schema: {} {}", error.instance_path(), explain(&error)));
+    }
+    if has_nul(default) || has_null_member(default) {
+        return Err("its default has the character U+0000 or a member that is null, which no field can hold".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether a merge patch [RFC 7396] could not express it.
+fn has_null_member(value: &Value) -> bool {
+    let Value::Object(map) = value else { return false };
+    map.values().any(|value| value.is_null() || has_null_member(value))
 }
 
 impl Kind {

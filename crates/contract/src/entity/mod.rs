@@ -2,11 +2,13 @@
 //!
 //! Annotations: `x-alias` (another name that is accepted for a field), `x-filter` (lists can be filtered by it), `x-label`
 //! (on the schema: the field that names an entity), `x-plural` (on the schema: the path of the published 1.0.x
-//! specification). The code adds `id`, `created` and `updated`, which the data store sets.
+//! specification). The code adds `id`, `created` and `updated`, which the data store sets. What a file says that is not
+//! honoured is refused when it is loaded.
 
 mod field;
 mod registry;
 mod render;
+mod schema;
 mod validate;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use twox_hash::XxHash3_64;
 
 use super::EntityType;
 use super::field::{Field, compile};
+use super::schema;
 use crate::id::TypeName;
 use crate::json;
 
@@ -23,8 +24,11 @@ const PARAMETERS: [&str; 9] =
 /// Fields that the data store sets.
 const STAMPS: [&str; 3] = ["id", "created", "updated"];
 
+/// The longest name of a field.
+const NAME_BYTES_MAX: usize = 64;
+
 /// Keywords of a schema's root that this module reads itself.
-const KNOWN_KEYWORDS: [&str; 14] = [
+const KNOWN_KEYWORDS: [&str; 15] = [
     "$schema",
     "$id",
     "$defs",
@@ -34,6 +38,7 @@ const KNOWN_KEYWORDS: [&str; 14] = [
     "type",
     "required",
     "additionalProperties",
+    "unevaluatedProperties",
     "properties",
     "examples",
     "x-label",
@@ -137,6 +142,8 @@ impl EntityType {
             return Err("it is named like a route of the gateway; choose another name".to_owned());
         }
         let root = json::parse_object(text.as_bytes()).map_err(|error| error.to_string())?;
+        let file = Value::Object(root.clone());
+        schema::check(&file)?;
         let properties = root.get("properties").and_then(Value::as_object).ok_or("it has no `properties`")?;
         let fields = properties.iter().map(|(field, schema)| read_field(field, schema, &root));
         let fields: Vec<Field> = fields.collect::<Result<_, _>>()?;
@@ -156,20 +163,35 @@ impl EntityType {
             }
         };
         let whole = whole(&root)?;
-        let hash = XxHash3_64::oneshot(Value::Object(root.clone()).to_string().as_bytes());
+        let hash = XxHash3_64::oneshot(file.to_string().as_bytes());
         let data_schema = format!("/schema/{name}#{hash:016x}");
-        Ok(Self { name: type_name, fields, index, label, plural, document: Value::Object(root), data_schema, whole })
+        Ok(Self { name: type_name, fields, index, label, plural, document: file, data_schema, whole })
     }
 }
 
 fn read_field(name: &str, schema: &Value, root: &Map<String, Value>) -> Result<Field, String> {
+    check_name(name).map_err(|reason| format!("field `{name}` {reason}"))?;
+    let field = Field::new(name, schema, root).map_err(|reason| format!("field `{name}`: {reason}"))?;
+    if let Some(alias) = &field.alias {
+        check_name(alias).map_err(|reason| format!("field `{name}`: its x-alias `{alias}` {reason}"))?;
+    }
+    Ok(field)
+}
+
+/// Whether a field may be called so: names stand in JSON, in queries and in documents.
+fn check_name(name: &str) -> Result<(), &'static str> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let goes_on = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !begins || !goes_on || name.len() > NAME_BYTES_MAX {
+        return Err("is no name of a field: a letter or _ first, then letters, digits, _ and - of ASCII, at most 64");
+    }
     if PARAMETERS.contains(&name) {
-        return Err(format!("field `{name}` is named like a query parameter; choose another name"));
+        return Err("is named like a query parameter; choose another name");
     }
     if STAMPS.contains(&name) {
-        return Err(format!("field `{name}` is set by the data store and cannot be declared"));
+        return Err("is set by the data store and cannot be declared");
     }
-    Field::new(name, schema, root).map_err(|reason| format!("field `{name}`: {reason}"))
+    Ok(())
 }
 
 /// Names and aliases of fields, each once.
@@ -177,7 +199,7 @@ fn index(fields: &[Field]) -> Result<HashMap<String, usize>, String> {
     let mut index = HashMap::new();
     for (i, field) in fields.iter().enumerate() {
         for name in std::iter::once(&field.name).chain(&field.alias) {
-            if index.insert(name.clone(), i).is_some() || (STAMPS.contains(&name.as_str())) {
+            if index.insert(name.clone(), i).is_some() {
                 return Err(format!("the name `{name}` stands for two fields"));
             }
         }
@@ -191,7 +213,7 @@ fn whole(root: &Map<String, Value>) -> Result<Option<jsonschema::Validator>, Str
         return Ok(None);
     }
     let mut schema = root.clone();
-    for own in ["properties", "additionalProperties", "required", "$id"] {
+    for own in ["properties", "additionalProperties", "unevaluatedProperties", "required", "$id"] {
         schema.remove(own);
     }
     compile(&Value::Object(schema)).map(Some)
@@ -204,6 +226,7 @@ fn error(name: &str, reason: impl Into<String>) -> RegistryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entity::{IdRule, Rules, Timestamps};
 
     fn load(name: &str, text: &str) -> Result<Registry, String> {
         Registry::with_files(&[(name.to_owned(), text.to_owned())]).map_err(|error| error.to_string())
@@ -231,7 +254,22 @@ mod tests {
             ("x", "{}", "no `properties`"),
             ("x", r#"{"properties":{"limit":{}}}"#, "query parameter"),
             ("x", r#"{"properties":{"id":{}}}"#, "data store"),
-            ("x", r#"{"properties":{"a":{"type":"strange"}}}"#, "field `a`"),
+            ("x", r#"{"properties":{"a":{"type":"strange"}}}"#, "#/properties/a/type"),
+            ("x", r#"{"properties":{"a":{"pattern":"("}}}"#, "field `a`"),
+            ("x", r#"{"properties":{"a":false}}"#, "field `a`: its schema is `false`"),
+            ("x", r#"{"properties":{"a":7}}"#, "#/properties/a"),
+            ("x", r#"{"properties":{"a":{"x-filter":"yes"}}}"#, "x-filter"),
+            ("x", r#"{"properties":{"a":{"type":"string","default":7}}}"#, "default breaks its own schema"),
+            ("x", r#"{"properties":{"a":{"type":"string","default":null}}}"#, "default breaks its own schema"),
+            ("x", r#"{"properties":{"a":{"default":{"b":{"c":null}}}}}"#, "a member that is null"),
+            ("x", r#"{"properties":{"":{}}}"#, "no name of a field"),
+            ("x", r#"{"properties":{"9a":{}}}"#, "no name of a field"),
+            ("x", r#"{"properties":{"a b":{}}}"#, "no name of a field"),
+            ("x", r#"{"properties":{"ä":{}}}"#, "no name of a field"),
+            ("x", r#"{"properties":{"a":{"x-alias":"q"}}}"#, "its x-alias `q` is named like a query parameter"),
+            ("x", r#"{"properties":{"a":{"x-alias":"updated"}}}"#, "its x-alias `updated` is set by the data store"),
+            ("x", r#"{"properties":{"a":{"x-alias":"a/b"}}}"#, "its x-alias `a/b` is no name"),
+            ("x", r#"{"properties":{"a":{"x-alias":7}}}"#, "x-alias must be a string"),
             ("x", r#"{"properties":{"a":{"x-alias":"b"},"b":{}}}"#, "two fields"),
             ("x", r#"{"properties":{"a":{}},"required":["b"]}"#, "not declared"),
             ("x", r#"{"properties":{"a":{}},"x-label":"b"}"#, "x-label"),
@@ -239,6 +277,31 @@ mod tests {
         ] {
             let error = load(name, text).unwrap_err();
             assert!(error.contains(reason), "{error}");
+        }
+        let longest = format!("{{\"properties\":{{\"{}\":{{}}}}}}", "a".repeat(64));
+        assert!(load("x", &longest).is_ok());
+        assert!(load("x", &longest.replace("aaa\":", "aaaa\":")).unwrap_err().contains("at most 64"));
+    }
+
+    const CREATE: Rules<'_> = Rules { complete: true, id: IdRule::Forbidden, timestamps: Timestamps::Ignore };
+
+    #[test]
+    fn a_schema_may_refer_to_itself_for_what_is_within() {
+        let text = r##"{"properties":{"a":{"$ref":"#/$defs/b"}},"$defs":{"b":{"type":["array","null"],"items":{"$ref":"#/$defs/b"}}}}"##;
+        let registry = load("x", text).unwrap();
+        let nested = |inner: Value| (0..30).fold(inner, |inner, _| Value::from(vec![inner]));
+        for (inner, accepted) in [(Value::Null, true), (Value::from(7), false)] {
+            let body = Map::from_iter([("a".to_owned(), nested(inner))]);
+            assert_eq!(registry.get("x").unwrap().accept(body, CREATE).is_ok(), accepted);
+        }
+    }
+
+    #[test]
+    fn a_boolean_schema_takes_anything() {
+        let registry = load("x", r#"{"properties":{"a":true},"required":["a"]}"#).unwrap();
+        for value in [Value::from(7), Value::from("text"), Value::from(vec![1])] {
+            let body = Map::from_iter([("a".to_owned(), value)]);
+            assert_eq!(registry.get("x").unwrap().accept(body.clone(), CREATE).unwrap().fields, body);
         }
     }
 }

@@ -1,17 +1,41 @@
 //! Checking what a client sent against an entity type: every bad field at once.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use serde_json::{Map, Value};
 
 use super::{EntityType, Field, Kind, OBJECT_BYTES_MAX};
 use crate::id::EntityId;
-use crate::problem::{FieldError, Problem, Slug};
+use crate::problem::{ERRORS_MAX, FieldError, Place, Problem, Slug};
 use crate::time::Timestamp;
 
-/// The most faults that one answer lists.
-const ERRORS_MAX: usize = 100;
+/// Every fault is counted, and the first ones are kept.
+#[derive(Default)]
+struct Faults {
+    first: Vec<FieldError>,
+    count: usize,
+}
+
+impl Faults {
+    fn push(&mut self, fault: impl FnOnce() -> FieldError) {
+        self.count += 1;
+        if self.first.len() < ERRORS_MAX {
+            self.first.push(fault());
+        }
+    }
+
+    fn extend(&mut self, faults: impl IntoIterator<Item = FieldError>) {
+        faults.into_iter().for_each(|fault| self.push(|| fault));
+    }
+
+    fn none_or_problem<T>(self, good: T) -> Result<T, Problem> {
+        match self.count {
+            0 => Ok(good),
+            count => Err(Problem::with_first_errors(Slug::InvalidEntity, self.first, count)),
+        }
+    }
+}
 
 /// How a body is to be read.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +94,7 @@ impl EntityType {
     /// Reads a body by the rules; the error lists every bad field.
     pub fn accept(&self, body: Map<String, Value>, rules: Rules<'_>) -> Result<Draft, Problem> {
         let mut draft = Draft::default();
-        let mut errors = Vec::new();
+        let mut errors = Faults::default();
         for (name, value) in body {
             match name.as_str() {
                 "id" => errors.extend(check_id(&value, rules.id)),
@@ -85,7 +109,7 @@ impl EntityType {
             let missing = self.fields.iter().filter(|f| f.required && !draft.fields.contains_key(&f.name));
             errors.extend(missing.map(|f| FieldError::field(&f.name, "is required")));
         }
-        if errors.is_empty() { Ok(draft) } else { Err(invalid(errors)) }
+        errors.none_or_problem(draft)
     }
 
     fn accept_field(
@@ -94,23 +118,25 @@ impl EntityType {
         value: Value,
         complete: bool,
         fields: &mut Map<String, Value>,
-        errors: &mut Vec<FieldError>,
+        errors: &mut Faults,
     ) {
         let Some(field) = self.index.get(&name).map(|i| &self.fields[*i]) else {
-            errors.push(FieldError::field(&shorten(&name), self.unknown_field()));
+            errors.push(|| FieldError::field(&shorten(&name), self.unknown_field()));
             return;
         };
         if fields.contains_key(&field.name) {
             let alias = field.alias.as_deref().unwrap_or_default();
             let detail = format!("`{}` and its alias `{alias}` are both there; send one of them", field.name);
-            errors.push(FieldError::field(&field.name, detail.clone()));
-            errors.push(FieldError::field(alias, detail));
+            errors.extend([FieldError::field(&field.name, detail.clone()), FieldError::field(alias, detail)]);
             return;
         }
-        let value = normalise(field, value);
+        let mut value = normalise(field, value);
+        if complete {
+            drop_null_members(&mut value);
+        }
         // The patch of an object is checked once it is merged.
         if complete || !value.is_object() {
-            errors.extend(faults(field, &name, &value));
+            faults(field, &name, &value, errors);
         }
         fields.insert(field.name.clone(), value);
     }
@@ -127,31 +153,24 @@ impl EntityType {
                 format!("the object would have {object_bytes} bytes, more than the {OBJECT_BYTES_MAX} allowed");
             return Err(Problem::new(Slug::EntityTooLarge, detail));
         }
-        let mut errors = Vec::new();
+        let mut errors = Faults::default();
         for field in &self.fields {
             match fields.get(&field.name) {
                 None | Some(Value::Null) if field.required => {
-                    errors.push(FieldError::field(&field.name, "is required"))
+                    errors.push(|| FieldError::field(&field.name, "is required"));
                 }
-                Some(value @ Value::Object(_)) => errors.extend(faults(field, &field.name, value)),
+                Some(value @ Value::Object(_)) => faults(field, &field.name, value, &mut errors),
                 _ => {}
             }
         }
         if let Some(whole) = &self.whole {
             let set = fields.iter().filter(|(_, value)| !value.is_null()).map(|(n, v)| (n.clone(), v.clone()));
             let set = Value::Object(set.collect());
-            errors.extend(whole.iter_errors(&set).take(ERRORS_MAX).map(|error| FieldError {
-                place: crate::problem::Place::Pointer("#".to_owned()),
-                detail: explain(&error),
-            }));
+            let place = || Place::Pointer("#".to_owned());
+            errors.extend(whole.iter_errors(&set).map(|error| FieldError { place: place(), detail: explain(&error) }));
         }
-        if errors.is_empty() { Ok(()) } else { Err(invalid(errors)) }
+        errors.none_or_problem(())
     }
-}
-
-fn invalid(mut errors: Vec<FieldError>) -> Problem {
-    errors.truncate(ERRORS_MAX);
-    Problem::with_errors(Slug::InvalidEntity, errors)
 }
 
 fn check_id(value: &Value, rule: IdRule<'_>) -> Option<FieldError> {
@@ -183,33 +202,64 @@ fn normalise(field: &Field, value: Value) -> Value {
     }
 }
 
-/// Faults of a field's value, under the name it was sent by.
-fn faults(field: &Field, name: &str, value: &Value) -> Vec<FieldError> {
-    let fault = |detail: &str| vec![FieldError::field(name, detail)];
-    match value {
-        Value::Null if field.required => fault(REQUIRED_NULL),
-        Value::Null => Vec::new(),
-        value if has_nul(value) => fault("must not have the character U+0000"),
-        value if field.validator.is_valid(value) => Vec::new(),
-        value => {
-            let mut errors: Vec<_> = field.validator.iter_errors(value).take(ERRORS_MAX).collect();
-            // One fault a place: what is of the wrong type need not be told that it is not of an enumeration either.
-            errors.sort_by_key(|error| !matches!(error.kind(), ValidationErrorKind::Type { .. }));
-            let mut places = HashSet::new();
-            errors.retain(|error| places.insert(error.instance_path().as_str().to_owned()));
-            let fault = |error: &_| FieldError::field(name, explain(error)).beneath(instance_path(error));
-            errors.iter().map(fault).collect()
-        }
+/// Drops members that are `null` of objects within, as a merge does: none that a merge cannot keep is ever stored. Arrays are
+/// replaced whole, and keep theirs.
+fn drop_null_members(value: &mut Value) {
+    if let Value::Object(map) = value {
+        map.retain(|_, value| !value.is_null());
+        map.values_mut().for_each(drop_null_members);
     }
 }
 
-fn instance_path<'a>(error: &'a jsonschema::ValidationError<'_>) -> &'a str {
-    error.instance_path().as_str()
+/// Adds the faults of a field's value, under the name it was sent by.
+fn faults(field: &Field, name: &str, value: &Value, errors: &mut Faults) {
+    match value {
+        Value::Null if field.required => errors.push(|| FieldError::field(name, REQUIRED_NULL)),
+        Value::Null => {}
+        value if has_nul(value) => errors.push(|| FieldError::field(name, "must not have the character U+0000")),
+        value if field.validator.is_valid(value) => {}
+        value => match too_long(field, value) {
+            // Its items are not looked at: there may be as many as a body has room for.
+            Some(detail) => errors.push(|| FieldError::field(name, detail)),
+            None => schema_faults(field, name, value, errors),
+        },
+    }
+}
+
+/// Adds what the schema says against a value. One fault a place: what is of the wrong type need not be told that it is not of an
+/// enumeration either.
+fn schema_faults(field: &Field, name: &str, value: &Value, errors: &mut Faults) {
+    let mut found = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for error in field.validator.iter_errors(value) {
+        let place = error.instance_path().as_str();
+        match places.get(place) {
+            None => {
+                places.insert(place.to_owned(), found.len());
+                found.push(error);
+            }
+            Some(at) if matches!(error.kind(), ValidationErrorKind::Type { .. }) => found[*at] = error,
+            Some(_) => {}
+        }
+    }
+    for error in &found {
+        errors.push(|| FieldError::field(name, explain(error)).beneath(error.instance_path().as_str()));
+    }
+}
+
+fn too_long(field: &Field, value: &Value) -> Option<String> {
+    let limit = field.schema.get("maxItems")?.as_u64()?;
+    let length = u64::try_from(value.as_array()?.len()).ok()?;
+    (length > limit).then(|| items_at_most(limit))
+}
+
+fn items_at_most(limit: u64) -> String {
+    format!("must have at most {limit} items")
 }
 
 const REQUIRED_NULL: &str = "is required and cannot be null";
 
-fn has_nul(value: &Value) -> bool {
+pub(super) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),
@@ -223,17 +273,20 @@ fn shorten(name: &str) -> String {
 }
 
 /// A fault in our words, without the value: it may be long, or private.
-fn explain(error: &jsonschema::ValidationError<'_>) -> String {
+pub(super) fn explain(error: &jsonschema::ValidationError<'_>) -> String {
     match error.kind() {
         ValidationErrorKind::MaxLength { limit } => format!("must be at most {limit} characters long"),
         ValidationErrorKind::MinLength { limit } => format!("must be at least {limit} characters long"),
-        ValidationErrorKind::MaxItems { limit } => format!("must have at most {limit} items"),
+        ValidationErrorKind::MaxItems { limit } => items_at_most(*limit),
         ValidationErrorKind::UniqueItems => "must not have the same item twice".to_owned(),
         ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
         ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
         ValidationErrorKind::Enum { options } => format!("must be one of {options}"),
         ValidationErrorKind::Pattern { pattern } if pattern == EntityId::PATTERN => {
             "must be an id: 1 to 64 of A-Z a-z 0-9 . _ -".to_owned()
+        }
+        ValidationErrorKind::BacktrackLimitExceeded { .. } => {
+            "could not be checked against the field's pattern within bounds; send a shorter or simpler text".to_owned()
         }
         ValidationErrorKind::Type { kind: TypeKind::Single(one) } => format!("must be of type {one}"),
         ValidationErrorKind::Type { kind: TypeKind::Multiple(many) } => {
@@ -300,6 +353,50 @@ mod tests {
         }
         assert!(accept("provider", json!({"name":"\u{20ac}".repeat(255)}), MERGE).is_ok());
         assert_eq!(accept("service", json!({"desc":"a","description":"b"}), MERGE).unwrap_err().len(), 2);
+    }
+
+    /// A type with one field, `a`.
+    fn one_field(schema: Value) -> std::sync::Arc<EntityType> {
+        let text = json!({"type": "object", "properties": {"a": schema}}).to_string();
+        std::sync::Arc::clone(Registry::with_files(&[("thing".to_owned(), text)]).unwrap().get("thing").unwrap())
+    }
+
+    fn thing(entity_type: &EntityType, value: Value, rules: Rules<'_>) -> Result<Draft, Problem> {
+        entity_type.accept(Map::from_iter([("a".to_owned(), value)]), rules)
+    }
+
+    #[test]
+    fn faults_are_counted_before_the_list_is_cut() {
+        let body: Map<_, _> = (0..200).map(|i| (format!("unknown{i}"), json!(1))).collect();
+        let problem = Registry::built_in().unwrap().get("provider").unwrap().accept(body, MERGE).unwrap_err();
+        assert_eq!(problem.errors.len(), ERRORS_MAX);
+        assert!(problem.detail.ends_with("(and 199 more; errors lists the first 100 of 200)"), "{}", problem.detail);
+        let items = one_field(json!({"type": "array", "items": {"type": "string"}, "maxItems": 200}));
+        let problem = thing(&items, (0..150).collect(), MERGE).unwrap_err();
+        assert!(problem.detail.ends_with("the first 100 of 150)"), "{}", problem.detail);
+        let problem = thing(&items, (0..201).collect(), MERGE).unwrap_err();
+        assert_eq!(problem.detail, "#/a: must have at most 200 items");
+    }
+
+    #[test]
+    fn a_pattern_that_backtracks_without_end_is_a_fault_in_our_words() {
+        let entity_type = one_field(json!({"type": "string", "pattern": "^(a|b|ab)*(?=c)d$"}));
+        let problem = thing(&entity_type, json!("ab".repeat(50)), MERGE).unwrap_err();
+        assert!(
+            problem.detail.contains("could not be checked against the field's pattern within bounds"),
+            "{problem:?}"
+        );
+    }
+
+    #[test]
+    fn null_members_are_never_stored() {
+        let entity_type = one_field(json!({"type": "object"}));
+        let sent = json!({"x": null, "y": {"z": null, "w": [null, {"v": null}]}});
+        let draft = thing(&entity_type, sent.clone(), CREATE).unwrap();
+        assert_eq!(draft.fields["a"], json!({"y": {"w": [null, {"v": null}]}}));
+        let patch = thing(&entity_type, sent.clone(), MERGE).unwrap().fields;
+        assert_eq!(patch["a"], sent, "in a merge they clear");
+        assert_eq!(entity_type.merge(&Map::new(), patch), draft.fields);
     }
 
     #[test]

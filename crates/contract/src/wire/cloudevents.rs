@@ -25,7 +25,7 @@ use crate::json;
 use crate::record::{Headers, Record, Stored, Topic};
 use crate::reply::{Current, Reply, ReplyBody};
 use crate::time::Timestamp;
-use crate::view::View;
+use crate::view::{View, ViewRef};
 
 const SPEC_VERSION: &str = "1.0";
 const JSON: &str = "application/json";
@@ -164,24 +164,34 @@ pub fn encode_view(view: &View, source: &str) -> Record {
 
 /// Reads a view. That its object is JSON is not checked here.
 pub fn decode_view(record: &Record) -> Result<View, DecodeError> {
+    let view = decode_view_ref(record)?;
+    view.to_view().ok_or_else(|| unreadable(record, None, NO_ENTITY_KEY.to_owned()))
+}
+
+/// Reads a view as [`decode_view`] does, without a copy of it.
+pub fn decode_view_ref(record: &Record) -> Result<ViewRef<'_>, DecodeError> {
     read_view(record).map_err(|reason| unreadable(record, None, reason))
 }
 
-fn read_view(record: &Record) -> Result<View, String> {
+const NO_ENTITY_KEY: &str = "its key is not of the form type:id";
+
+fn read_view(record: &Record) -> Result<ViewRef<'_>, String> {
     let attributes = Attributes::read(record)?;
     let (entity_type, name) = attributes.kind()?;
-    let key = key_of(record).filter(|key| key.id.is_some()).ok_or("its key is not of the form type:id")?;
-    if key.entity_type.as_str() != entity_type || name != "view" {
-        return Err(format!("dos.{entity_type}.{name} is no view of {key}"));
+    let key = std::str::from_utf8(&record.key).ok().and_then(|key| key.split_once(':'));
+    let (key_type, id) = key.filter(|(_, id)| EntityId::is_valid(id)).ok_or(NO_ENTITY_KEY)?;
+    if key_type != entity_type || name != "view" {
+        return Err(format!("dos.{entity_type}.{name} is no view of {key_type}:{id}"));
     }
     attributes.require_json()?;
-    Ok(View {
-        key,
+    Ok(ViewRef {
+        entity_type: key_type,
+        id,
         version: attributes.version()?.ok_or("it has no version")?,
         time: attributes.require_time()?,
         correlation: attributes.require_correlation()?,
-        object: record.value.clone(),
-        data_schema: attributes.dataschema.unwrap_or_default().to_owned(),
+        object: &record.value,
+        data_schema: attributes.dataschema.unwrap_or_default(),
     })
 }
 
@@ -250,14 +260,24 @@ fn read_reply(record: &Record) -> Result<Reply, String> {
 }
 
 /// The event as it came, with where it lay and why it could not be read.
-pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str) -> Record {
+///
+/// What would make it larger than the stream takes is left out: first the data, then the headers it came with.
+pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str, size_bytes_max: usize) -> Record {
     let place = format!("{}:{}:{}", topic.name(), stored.partition, stored.offset);
     let own = [("dos_reason", reason.as_bytes()), ("dos_key", &stored.record.key[..])];
     let came = stored.record.headers.iter();
     let came = came.filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
     // Ours first, where `Headers::get` finds them: the event may have been in quarantine before.
     let headers = Headers::from_pairs(own.into_iter().chain(came));
-    Record { key: place.into(), headers, value: stored.record.value.clone() }
+    let whole = Record { key: place.into(), headers, value: stored.record.value.clone() };
+    if whole.size_bytes() <= size_bytes_max {
+        return whole;
+    }
+    let labelled = Record { value: Bytes::new(), ..whole };
+    if labelled.size_bytes() <= size_bytes_max {
+        return labelled;
+    }
+    Record { headers: Headers::from_pairs(own.into_iter().take(1)), ..labelled }
 }
 
 fn event_type(key: &Key, name: &str) -> String {

@@ -122,7 +122,10 @@ fn events_are_written_as_ever() {
         assert!(checks::reply(&record));
     }
     let stored = Stored { partition: 3, offset: 70, record: encode_command(&command("create"), &registry) };
-    show("quarantined", &encode_quarantined(Topic::Commands, &stored, "there is no entity type \"taxonomy\" here"));
+    show(
+        "quarantined",
+        &encode_quarantined(Topic::Commands, &stored, "there is no entity type \"taxonomy\" here", 2 << 20),
+    );
 }
 
 /// Durable as well: the embedded stream stores headers in this form.

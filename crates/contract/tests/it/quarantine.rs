@@ -26,7 +26,7 @@ fn the_reason_is_ours_even_where_the_event_has_one() {
     let headers = Headers::from_pairs([("dos_reason", &b"theirs"[..]), ("dos_key", b"theirs")]);
     let record = Record { key: "k".into(), headers, value: "v".into() };
     let stored = Stored { partition: 0, offset: 0, record };
-    let kept = encode_quarantined(Topic::Commands, &stored, "ours");
+    let kept = encode_quarantined(Topic::Commands, &stored, "ours", 2 << 20);
     assert_eq!(kept.headers.get("dos_reason"), Some(&b"ours"[..]));
     assert_eq!(kept.headers.get("dos_key"), Some(&b"k"[..]));
     assert_eq!(kept.headers.iter().filter(|(_, value)| *value == b"theirs").count(), 2);
@@ -55,4 +55,19 @@ fn a_reason_is_short_however_long_the_event_is() {
         ("ce_type", long_type.as_bytes()),
     ]);
     checks::command(&Record { headers, ..record }, &registry);
+}
+
+/// What is too large for the stream with our headers in front loses its data first, then its own headers.
+#[test]
+fn an_event_at_the_limit_still_fits() {
+    let headers = Headers::from_pairs([("theirs", &[7; 600][..])]);
+    let record = Record { key: "k".into(), headers, value: vec![7; 300].into() };
+    let stored = Stored { partition: 0, offset: 0, record };
+    let kept = |size_bytes_max| encode_quarantined(Topic::Commands, &stored, "ours", size_bytes_max);
+    assert_eq!(kept(2000).value.len(), 300);
+    assert_eq!((kept(800).value.len(), kept(800).headers.get("theirs").is_some()), (0, true));
+    assert!(kept(200).size_bytes() <= 200);
+    for limit in [200, 800, 2000] {
+        assert_eq!(kept(limit).headers.get("dos_reason"), Some(&b"ours"[..]));
+    }
 }

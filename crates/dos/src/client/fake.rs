@@ -228,6 +228,11 @@ impl Env for Clock {
     fn spawn(&self, _task: BoxFuture<()>) {}
 }
 
+/// No interrupt.
+pub(crate) fn never() -> super::import::Interrupt {
+    tokio::sync::watch::channel(false).1
+}
+
 /// Remembers what was reported.
 #[derive(Default)]
 pub(crate) struct Heard {

@@ -20,6 +20,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest answer that is read: a page of 200 objects of 512 KiB, and some.
 const BODY_BYTES_MAX: usize = 128 << 20;
 
+const NOT_THE_API: &str = "is it the API of a Directory of Services? Name its address with --url";
+
 /// Requests to one gateway.
 #[derive(Clone)]
 pub struct Client {
@@ -122,13 +124,13 @@ impl Client {
     pub(crate) async fn entity_types(&self) -> anyhow::Result<Vec<contract::TypeName>> {
         let answer = self.send(&Request::get(self.url("/")?)).await?;
         if answer.status != StatusCode::OK {
-            bail!("GET {}/ was answered with: {}", self.shown(), answer.reason());
+            bail!("GET {}/ was answered with: {}; {NOT_THE_API}", self.shown(), answer.reason());
         }
         let value: serde_json::Value = serde_json::from_slice(&answer.body)
-            .with_context(|| format!("{}/ does not list resources: is it a Directory of Services?", self.shown()))?;
+            .map_err(|_| anyhow::anyhow!("{}/ does not list resources; {NOT_THE_API}", self.shown()))?;
         let types = types_in(&value);
         if types.is_empty() {
-            bail!("{}/ lists no resource with an apiPath: is it a Directory of Services?", self.shown());
+            bail!("{}/ lists no resource with an apiPath; {NOT_THE_API}", self.shown());
         }
         Ok(types)
     }

@@ -5,23 +5,26 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use contract::{EntityId, Env, TypeName};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::sync::watch;
 
 use super::http::Client;
 use super::progress::Progress;
 pub use super::report::{Counts, Report};
 use super::rows::{Line, Lines, Row};
 use super::sender::{Sender, Sent};
+use super::text::count;
 
 /// Put JSON Lines files into a running directory.
 ///
 /// A file is named after the type of its rows: the rows of provider.jsonl are providers. A row with an id is created
-/// with that id, or merged into what is there: running the same import again changes nothing. Rejected rows are
-/// reported with file, line and reason, and the others go in.
+/// with that id, or merged into what is there (--create-only: or left out): running the same import again changes
+/// nothing. Rejected rows are reported with file, line and reason, and the others go in.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Files, or folders whose *.jsonl files are meant.
@@ -33,6 +36,9 @@ pub struct Args {
     /// Read and check every row, send nothing, and say what would be done.
     #[arg(long)]
     pub dry_run: bool,
+    /// Leave alone what is there already, and what has been deleted, instead of merging rows into it.
+    #[arg(long)]
+    pub create_only: bool,
     /// Rows in flight at a time.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: u16,
@@ -40,6 +46,14 @@ pub struct Args {
     #[arg(long)]
     pub no_timestamps: bool,
 }
+
+/// Says that the import is to end; it may stay silent for ever.
+pub type Interrupt = watch::Receiver<bool>;
+
+/// How long an import that is interrupted waits for the rows under way.
+const GRACE: Duration = Duration::from_secs(5);
+/// After so many lines everybody else has a turn.
+const LINES_PER_TURN: u64 = 256;
 
 /// A file and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,22 +69,30 @@ struct Source {
 ///
 /// # Errors
 /// Where nothing was sent: a path that is no file, a type that the gateway lacks, a gateway that is away. What goes
-/// wrong later is in the report, with what was done until then.
-pub async fn run(args: &Args, env: Arc<dyn Env>, progress: &dyn Progress) -> anyhow::Result<Report> {
+/// wrong later is in the report, with what was done until then; an interrupt as well.
+pub async fn run(
+    args: &Args,
+    env: Arc<dyn Env>,
+    progress: &dyn Progress,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Report> {
     let sources = sources(&args.paths)?;
     let client = Client::new(&args.url, Arc::clone(&env))?;
     if !args.dry_run {
-        client.reach().await?;
-        known_types(&client, &sources).await?;
+        tokio::select! {
+            biased;
+            checked = known_types(&client, &sources) => checked?,
+            () = interrupted(interrupt.clone()) => bail!("interrupted before a row was sent"),
+        }
     }
     let start = env.monotonic();
     progress.total(sources.iter().map(|source| source.size_bytes).sum());
-    let sender = Sender::new(client, !args.no_timestamps);
-    let mut report = Report { dry_run: args.dry_run, ..Report::default() };
+    let sender = Sender::new(client, !args.no_timestamps, args.create_only);
+    let mut report = Report { dry_run: args.dry_run, create_only: args.create_only, ..Report::default() };
     for source in &sources {
-        let mut job = Job::new(source, progress);
+        let mut job = Job::new(source, progress, interrupt, &*env);
         progress.begin(&source.path.display().to_string());
-        let done = if args.dry_run { job.check() } else { job.send(&sender, usize::from(args.parallel)).await };
+        let done = if args.dry_run { job.check().await } else { job.send(&sender, usize::from(args.parallel)).await };
         if let Err(error) = done {
             job.stopped = Some(format!("{}: {error:#}", source.path.display()));
         }
@@ -89,10 +111,27 @@ pub async fn run(args: &Args, env: Arc<dyn Env>, progress: &dyn Progress) -> any
     Ok(report)
 }
 
+/// Checks what can be checked of the paths without a gateway.
+///
+/// # Errors
+/// The path and what is wrong with it.
+pub fn check_paths(paths: &[PathBuf]) -> anyhow::Result<()> {
+    sources(paths).map(drop)
+}
+
+/// Completes once the import is to end.
+async fn interrupted(mut interrupt: Interrupt) {
+    if interrupt.wait_for(|interrupted| *interrupted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// One file on its way.
 struct Job<'a> {
     source: &'a Source,
     progress: &'a dyn Progress,
+    interrupt: &'a Interrupt,
+    env: &'a dyn Env,
     counts: Counts,
     stopped: Option<String>,
 }
@@ -105,25 +144,35 @@ struct Place {
 }
 
 impl<'a> Job<'a> {
-    fn new(source: &'a Source, progress: &'a dyn Progress) -> Self {
-        Self { source, progress, counts: Counts::default(), stopped: None }
+    fn new(source: &'a Source, progress: &'a dyn Progress, interrupt: &'a Interrupt, env: &'a dyn Env) -> Self {
+        Self { source, progress, interrupt, env, counts: Counts::default(), stopped: None }
     }
 
     /// Sends the file's rows, at most `parallel` at a time and never two of one id.
     async fn send(&mut self, sender: &Sender, parallel: usize) -> anyhow::Result<()> {
-        let source = self.source;
+        let (source, interrupt, env) = (self.source, self.interrupt, self.env);
         let mut lines = open(source)?;
         let mut in_flight = FuturesUnordered::new();
         let mut busy: HashSet<EntityId> = HashSet::new();
         while self.stopped.is_none() {
-            let Some(line) = self.next(&mut lines) else { break };
+            let Some(line) = self.next(&mut lines).await else { break };
             let Some((place, row)) = self.accept(line) else { continue };
             // A row waits for an earlier one of its id, so that the later one wins.
             while in_flight.len() >= parallel || row.id.as_ref().is_some_and(|id| busy.contains(id)) {
-                let Some((place, id, sent)) = in_flight.next().await else { break };
-                release(&mut busy, id);
-                self.settle(place, sent);
+                tokio::select! {
+                    biased;
+                    settled = in_flight.next() => {
+                        let Some((place, id, sent)) = settled else { break };
+                        release(&mut busy, id);
+                        self.settle(place, sent);
+                    }
+                    () = interrupted(interrupt.clone()) => break,
+                }
             }
+            if self.is_interrupted() {
+                break;
+            }
+            self.count(&row);
             busy.extend(row.id.clone());
             in_flight.push(async move {
                 let sent = sender.send(&source.entity_type, &row).await;
@@ -131,18 +180,45 @@ impl<'a> Job<'a> {
             });
         }
         // What is under way has an outcome too, whatever stopped the rest.
-        while let Some((place, _, sent)) = in_flight.next().await {
-            self.settle(place, sent);
+        let too_long = async {
+            interrupted(interrupt.clone()).await;
+            env.sleep(GRACE).await;
+        };
+        let mut too_long = std::pin::pin!(too_long);
+        while !in_flight.is_empty() {
+            tokio::select! {
+                biased;
+                settled = in_flight.next() => if let Some((place, _, sent)) = settled { self.settle(place, sent) },
+                () = &mut too_long => break,
+            }
         }
+        let lost = in_flight.len() as u64;
+        if lost > 0 {
+            self.counts.unknown += lost;
+            let rows = count(lost, "row");
+            self.progress.complain(&format!("{}: {rows} without an answer yet", source.path.display()));
+        }
+        // It may have come after the last line.
+        self.is_interrupted();
         Ok(())
     }
 
+    /// Whether the import is to end; remembers it as the reason.
+    fn is_interrupted(&mut self) -> bool {
+        let interrupted = *self.interrupt.borrow();
+        if interrupted {
+            self.stopped.get_or_insert_with(|| "interrupted".to_owned());
+        }
+        interrupted
+    }
+
     /// Checks the file's rows. Remembers every id, so that a repeated one can be named.
-    fn check(&mut self) -> anyhow::Result<()> {
+    async fn check(&mut self) -> anyhow::Result<()> {
         let mut lines = open(self.source)?;
         let mut seen: HashMap<EntityId, u64> = HashMap::new();
-        while let Some(line) = self.next(&mut lines) {
+        while let Some(line) = self.next(&mut lines).await {
             let Some((place, row)) = self.accept(line) else { continue };
+            self.count(&row);
             if let Some(id) = row.id
                 && let Some(earlier) = seen.insert(id.clone(), place.number)
             {
@@ -154,32 +230,40 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// The next line; a file that cannot be read any further stops the import.
-    fn next(&mut self, lines: &mut Lines<BufReader<File>>) -> Option<Line> {
-        lines.next().unwrap_or_else(|error| {
+    /// The next line; a file that cannot be read any further stops the import, and an interrupt.
+    async fn next(&mut self, lines: &mut Lines<BufReader<File>>) -> Option<Line> {
+        let line = lines.next().unwrap_or_else(|error| {
             self.stopped = Some(format!("cannot read {}: {error}", self.source.path.display()));
             None
-        })
+        })?;
+        // Signals are seen only where somebody waits.
+        if line.number.is_multiple_of(LINES_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
+        (!self.is_interrupted()).then_some(line)
     }
 
-    /// Counts a line; gives the row if it is one.
+    /// Gives the row if the line is one; counts it if it is a bad one.
     fn accept(&mut self, line: Line) -> Option<(Place, Row)> {
         let place = Place { number: line.number, size_bytes: line.size_bytes };
         let Some(content) = line.content else {
             self.progress.advance(place.size_bytes);
             return None;
         };
-        self.counts.rows += 1;
         match content {
-            Ok(row) => {
-                self.counts.without_id += u64::from(row.id.is_none());
-                Some((place, row))
-            }
+            Ok(row) => Some((place, row)),
             Err(reason) => {
+                self.counts.rows += 1;
                 self.settle(place, Ok(Sent::Rejected(reason)));
                 None
             }
         }
+    }
+
+    /// Counts a row that is sent or checked.
+    fn count(&mut self, row: &Row) {
+        self.counts.rows += 1;
+        self.counts.without_id += u64::from(row.id.is_none());
     }
 
     /// Counts what became of a row.
@@ -189,6 +273,8 @@ impl<'a> Job<'a> {
             Ok(Sent::Created) => self.counts.created += 1,
             Ok(Sent::Updated) => self.counts.updated += 1,
             Ok(Sent::Unchanged) => self.counts.unchanged += 1,
+            Ok(Sent::Kept) => self.counts.kept += 1,
+            Ok(Sent::Gone) => self.counts.gone += 1,
             Ok(Sent::Rejected(reason)) => {
                 self.counts.rejected += 1;
                 self.complain(place, &reason);
@@ -234,17 +320,24 @@ fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
         for entry in std::fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))? {
             let file = entry.with_context(|| format!("cannot list {}", path.display()))?.path();
             let hidden = file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            if file.extension().is_some_and(|ext| ext == "jsonl") && !hidden && file.is_file() {
-                files.push(file);
+            if file.extension().is_none_or(|ext| ext != "jsonl") || hidden {
+                continue;
+            }
+            // Fails for a link that leads nowhere as well.
+            let meta = std::fs::metadata(&file).with_context(|| match file.read_link() {
+                Ok(target) => format!("cannot follow {} to {}", file.display(), target.display()),
+                Err(_) => format!("cannot read {}", file.display()),
+            })?;
+            if meta.is_file() {
+                files.push((file, meta.len()));
             }
         }
         if files.is_empty() {
             bail!("{} has no *.jsonl file; a file is named after its type, like provider.jsonl", path.display());
         }
         files.sort();
-        for file in files {
-            let meta = std::fs::metadata(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            sources.push(source(&file, meta.len())?);
+        for (file, size_bytes) in files {
+            sources.push(source(&file, size_bytes)?);
         }
     }
     Ok(sources)
@@ -258,9 +351,10 @@ fn source(path: &Path, size_bytes: u64) -> anyhow::Result<Source> {
     Ok(Source { path: path.to_owned(), entity_type, size_bytes })
 }
 
-/// Refuses types that the gateway lacks. One that does not list its types says so for each row.
+/// Refuses types that the gateway lacks, and what is no gateway.
 async fn known_types(client: &Client, sources: &[Source]) -> anyhow::Result<()> {
-    let Ok(types) = client.entity_types().await else { return Ok(()) };
+    client.reach().await?;
+    let types = client.entity_types().await?;
     for source in sources {
         if !types.contains(&source.entity_type) {
             let names: Vec<_> = types.iter().map(TypeName::as_str).collect();

@@ -59,18 +59,21 @@ impl Problem {
     /// Detail and every bad field in one line; `fallback` where the document says nothing.
     pub(crate) fn reason(&self, fallback: &str) -> String {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-        let mut reason = text(&self.detail).or_else(|| text(&self.title)).unwrap_or_else(|| fallback.to_owned());
+        let summary = text(&self.detail).or_else(|| text(&self.title)).unwrap_or_else(|| fallback.to_owned());
+        let mut parts: Vec<String> = Vec::new();
         for error in self.errors.as_array().map_or(&[][..], Vec::as_slice) {
             let place = ["pointer", "parameter", "header"].iter().find_map(|name| text(&error[*name]));
             let detail = text(&error["detail"]).unwrap_or_default();
-            reason.push_str("; ");
-            if let Some(place) = place {
-                reason.push_str(&place);
-                reason.push_str(": ");
+            let part = place.map_or_else(|| detail.clone(), |place| format!("{place}: {detail}"));
+            if !parts.contains(&part) {
+                parts.push(part);
             }
-            reason.push_str(&detail);
         }
-        printable(&cut(&reason, REASON_CHARS_MAX))
+        // A detail that begins with the first bad field says no more than the list does.
+        if parts.first().is_none_or(|first| first.is_empty() || !summary.starts_with(first.as_str())) {
+            parts.insert(0, summary);
+        }
+        printable(&cut(&parts.join("; "), REASON_CHARS_MAX))
     }
 }
 
@@ -86,6 +89,19 @@ mod tests {
         assert_eq!(problem.reason("-"), "2 fields are wrong; #/name: is missing; limit: is no number; x");
         assert_eq!(problem.retry(), Some(Retry::No));
         assert_eq!(problem.status(), Some(422));
+    }
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let reason = |detail: &str| {
+            let errors = r##"[{"pointer":"#/a","detail":"is required"},{"pointer":"#/b","detail":"is required"},
+                {"pointer":"#/a","detail":"is required"}]"##;
+            Problem::parse(format!(r#"{{"detail":"{detail}","errors":{errors}}}"#).as_bytes()).reason("-")
+        };
+        let both = "#/a: is required; #/b: is required";
+        assert_eq!(reason("#/a: is required (and 1 more, see errors)"), both);
+        assert_eq!(reason("#/a: is required"), both);
+        assert_eq!(reason("no good"), format!("no good; {both}"));
     }
 
     #[test]

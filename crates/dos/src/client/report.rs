@@ -19,6 +19,10 @@ pub struct Counts {
     pub updated: u64,
     /// Entities that were there like this.
     pub unchanged: u64,
+    /// Entities that were there and were left as they are, however that is.
+    pub kept: u64,
+    /// Entities that had been deleted and were left so.
+    pub gone: u64,
     /// Rows that did not go in.
     pub rejected: u64,
     /// Rows that may have gone in.
@@ -38,6 +42,8 @@ pub struct Report {
     pub elapsed: Duration,
     /// Nothing was sent.
     pub dry_run: bool,
+    /// What is there already was left as it is.
+    pub create_only: bool,
     /// Why the import ended early, if it did.
     pub stopped: Option<String>,
 }
@@ -63,15 +69,14 @@ impl Report {
         writeln!(out, "total: {} in {}", self.words(&total), seconds(self.elapsed))?;
         if let Some(reason) = &self.stopped {
             writeln!(out, "stopped early: {reason}")?;
-            writeln!(out, "run the same import again: rows with an id that are there already are left as they are")?;
-        } else if !self.dry_run && total.rows > 0 && total.unchanged == total.rows {
-            let all = if total.rows == 1 {
-                "the only row was".to_owned()
+            let there = if self.create_only {
+                "rows with an id that are there already are left as they are"
             } else {
-                format!("all {} were", count(total.rows, "row"))
+                "rows with an id that are there already are merged, which changes nothing where they are the same"
             };
-            writeln!(out, "nothing changed: {all} there already")?;
+            writeln!(out, "run the same import again: {there}")?;
         }
+        self.write_kept(&total, out)?;
         if total.without_id > 0 {
             let verb = if total.without_id == 1 { "has" } else { "have" };
             writeln!(
@@ -82,6 +87,33 @@ impl Report {
         }
         if total.unknown > 0 {
             writeln!(out, "warning: {} may or may not have gone in, see above", count(total.unknown, "row"))?;
+        }
+        Ok(())
+    }
+
+    /// What was there before.
+    fn write_kept(&self, total: &Counts, out: &mut dyn Write) -> io::Result<()> {
+        let left = total.kept + total.gone;
+        let nothing = !self.dry_run && self.stopped.is_none() && total.rows > 0;
+        let nothing_changed = nothing && total.unchanged + left == total.rows;
+        let prefix = if nothing_changed { "nothing changed: " } else { "" };
+        let (there, end) = match (total.kept, total.unchanged) {
+            (0, unchanged) => (if nothing_changed { unchanged } else { 0 }, ""),
+            (kept, _) => (kept, " and were left as they are"),
+        };
+        if there > 0 {
+            let rows = match there {
+                1 if total.rows == 1 => "the only row was".to_owned(),
+                1 => "1 row was".to_owned(),
+                _ if there == total.rows => format!("all {} were", count(there, "row")),
+                _ => format!("{} were", count(there, "row")),
+            };
+            let end = if there == 1 { end.replace("were", "was").replace("they are", "it is") } else { end.to_owned() };
+            writeln!(out, "{prefix}{rows} there already{end}")?;
+        }
+        if total.gone > 0 {
+            let prefix = if there > 0 { "" } else { prefix };
+            writeln!(out, "{prefix}{} had been deleted since, and stayed so", count(total.gone, "row"))?;
         }
         Ok(())
     }
@@ -104,7 +136,9 @@ impl Report {
             number(counts.updated),
             number(counts.unchanged),
             number(counts.rejected)
-        ) + &some(counts.unknown, "unknown")
+        ) + &some(counts.kept, "there already")
+            + &some(counts.gone, "deleted since")
+            + &some(counts.unknown, "unknown")
     }
 }
 
@@ -117,6 +151,8 @@ impl Counts {
             created: self.created + other.created,
             updated: self.updated + other.updated,
             unchanged: self.unchanged + other.unchanged,
+            kept: self.kept + other.kept,
+            gone: self.gone + other.gone,
             rejected: self.rejected + other.rejected,
             unknown: self.unknown + other.unknown,
             without_id: self.without_id + other.without_id,
@@ -152,6 +188,35 @@ mod tests {
         assert!(first.is_clean());
         first.types[0].1 = Counts { rows: 2126, unchanged: 2126, ..Counts::default() };
         assert!(text(&first).ends_with("nothing changed: all 2,126 rows were there already\n"));
+    }
+
+    #[test]
+    fn what_was_left_alone_is_said() {
+        let end = |counts: Counts| {
+            let mut report = report(counts);
+            report.create_only = true;
+            let text = text(&report);
+            text.lines().skip(2).collect::<Vec<_>>().join("\n")
+        };
+        let counts = Counts { rows: 2126, kept: 2126, ..Counts::default() };
+        assert_eq!(end(counts), "nothing changed: all 2,126 rows were there already and were left as they are");
+        let counts = Counts { rows: 3, created: 2, kept: 1, ..Counts::default() };
+        assert_eq!(end(counts), "1 row was there already and was left as it is");
+        let counts = Counts { rows: 3, kept: 2, gone: 1, ..Counts::default() };
+        let both = "nothing changed: 2 rows were there already and were left as they are\n\
+                    1 row had been deleted since, and stayed so";
+        assert_eq!(end(counts), both);
+        let counts = Counts { rows: 1, gone: 1, ..Counts::default() };
+        assert_eq!(end(counts), "nothing changed: 1 row had been deleted since, and stayed so");
+    }
+
+    #[test]
+    fn a_stopped_import_says_what_another_run_does() {
+        let mut report = report(Counts { rows: 2, created: 2, ..Counts::default() });
+        report.stopped = Some("interrupted".to_owned());
+        assert!(text(&report).contains("are merged, which changes nothing where they are the same"));
+        report.create_only = true;
+        assert!(text(&report).contains("are left as they are"));
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub(crate) enum Sent {
     Created,
     Updated,
     Unchanged,
+    /// It is there, and was not looked at.
+    Kept,
+    /// It was there, and has been deleted since.
+    Gone,
     Rejected(String),
     Unknown(String),
 }
@@ -39,6 +43,8 @@ pub(crate) struct Sender {
     client: Client,
     /// What follows every path.
     query: &'static str,
+    /// Leaves alone what is there, and what was there and has been deleted.
+    create_only: bool,
 }
 
 /// The writes that a row can take.
@@ -66,13 +72,14 @@ enum Written {
 }
 
 impl Sender {
-    pub(crate) fn new(client: Client, keep_timestamps: bool) -> Self {
-        Self { client, query: if keep_timestamps { "?timestamps=keep" } else { "" } }
+    pub(crate) fn new(client: Client, keep_timestamps: bool, create_only: bool) -> Self {
+        Self { client, query: if keep_timestamps { "?timestamps=keep" } else { "" }, create_only }
     }
 
     /// Sends one row. The error means that sending more rows is of no use.
     pub(crate) async fn send(&self, entity_type: &TypeName, row: &Row) -> Result<Sent, String> {
         let sent = match &row.id {
+            Some(id) if self.create_only => self.create(entity_type, id, &row.json).await,
             Some(id) => self.put(entity_type, id, &row.json).await,
             None => self.post(entity_type, &row.json).await,
         };
@@ -81,6 +88,32 @@ impl Sender {
             Err(Failure::Unknown(reason)) => Ok(Sent::Unknown(reason)),
             Err(Failure::Away(reason)) => Err(reason),
         }
+    }
+
+    /// Creates the row where nothing is or was. It is asked for first: creating alone would bring back what was deleted.
+    async fn create(&self, entity_type: &TypeName, id: &EntityId, json: &Bytes) -> Result<Sent, Failure> {
+        let url = self.url(&format!("/{entity_type}/{id}{}", self.query))?;
+        let read_url = self.url(&format!("/{entity_type}/{id}"))?;
+        for _ in 0..ROUNDS_MAX {
+            let found = self.client.send(&Request::get(read_url.clone())).await?;
+            match found.status {
+                StatusCode::OK => return Ok(Sent::Kept),
+                StatusCode::GONE => return Ok(Sent::Gone),
+                // What is wrong with any other answer is wrong with the write as well, which says so.
+                _ => {}
+            }
+            let (written, doubted) = self.write(Method::PUT, &url, Step::Create, json).await?;
+            return Ok(match written {
+                Written::Done(_) => Sent::Created,
+                // What is there now is most likely the one whose creation got no answer.
+                Written::Other if doubted => Sent::Created,
+                Written::Other => Sent::Kept,
+                Written::Rejected(reason) => Sent::Rejected(reason),
+                Written::Unknown(reason) => Sent::Unknown(reason),
+                Written::Forgotten => continue,
+            });
+        }
+        Ok(Sent::Unknown("the gateway forgets the command each time".to_owned()))
     }
 
     async fn put(&self, entity_type: &TypeName, id: &EntityId, json: &Bytes) -> Result<Sent, Failure> {

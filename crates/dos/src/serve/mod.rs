@@ -2,16 +2,18 @@
 
 mod admin;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use contract::Env;
-use gateway::Gateway;
+use gateway::{Access, Gateway};
 use metrics_exporter_prometheus::PrometheusHandle;
 use store::{Sqlite, Store};
-use stream::embedded::Embedded;
+use stream::embedded::{Embedded, OpenError};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
@@ -43,13 +45,19 @@ impl Running {
         metrics: Option<PrometheusHandle>,
     ) -> anyhow::Result<Self> {
         let registry = settings.registry()?;
-        let stream = Embedded::open(&settings.data_dir, settings.stream(), Arc::clone(&env))?;
+        let admin = settings.admin_listen.filter(|_| metrics.is_some());
+        // Data that cannot be served is told before a port is tried; where there is none yet, a port that is taken
+        // must leave none behind.
+        let early = if is_unused(&settings.data_dir) { Some(Ports::bind(settings, admin).await?) } else { None };
+        let stream = Embedded::open(&settings.data_dir, settings.stream(), Arc::clone(&env)).map_err(open_error)?;
         let database = Sqlite::open(stream.clone()).await.context("the data store's tables cannot be opened")?;
-        let listener = bind("listen", settings.listen).await?;
-        let address = listener.local_addr()?;
+        let ports = match early {
+            Some(ports) => ports,
+            None => Ports::bind(settings, admin).await?,
+        };
+        let address = ports.api.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        if let (Some(admin), Some(metrics)) = (settings.admin_listen, metrics) {
-            let listener = bind("admin_listen", admin).await?;
+        if let (Some(listener), Some(metrics)) = (ports.admin, metrics) {
             env.spawn(Box::pin(admin::serve(listener, metrics, Arc::clone(&env), stopped.clone())));
         }
         let port: Arc<dyn stream::Stream> = Arc::new(stream.clone());
@@ -59,7 +67,7 @@ impl Running {
                 .context("the data store cannot start")?;
         let gateway = Gateway::start(settings.gateway(), registry, port, Arc::clone(&env));
         let (done, served) = oneshot::channel();
-        let serving = gateway::serve(Arc::clone(&gateway), listener, stopped);
+        let serving = gateway::serve(Arc::clone(&gateway), ports.api, settings.access(), stopped);
         env.spawn(Box::pin(async move {
             serving.await;
             // Nobody may wait for it.
@@ -71,6 +79,25 @@ impl Running {
     /// The stream, for those who look at events or add some of their own.
     pub fn stream(&self) -> &Embedded {
         &self.stream
+    }
+
+    /// Opens a second way in, on a free port of this machine, where writing is allowed whatever `anonymous` says.
+    ///
+    /// # Errors
+    /// Where no port can be bound.
+    pub async fn open_door(&self) -> anyhow::Result<Door> {
+        let listener = bind("import", SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let address = listener.local_addr()?;
+        let serving = gateway::serve(Arc::clone(&self.gateway), listener, Access::Write, self.stop.subscribe());
+        let (open, closed) = oneshot::channel::<()>();
+        self.env.spawn(Box::pin(async move {
+            // Dropped and not stopped: stopping would say that the gateway is no longer ready.
+            tokio::select! {
+                () = serving => {}
+                _ = closed => {}
+            }
+        }));
+        Ok(Door { address, _open: open })
     }
 
     /// Completes when requests about entities are answered.
@@ -97,6 +124,48 @@ impl Running {
         self.store.stop().await;
         self.stream.close().await;
     }
+}
+
+/// A way in that lasts as long as this value: nobody new is let in once it is dropped.
+pub struct Door {
+    /// Where it is.
+    pub address: SocketAddr,
+    _open: oneshot::Sender<()>,
+}
+
+/// The ports that settings name.
+struct Ports {
+    api: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Ports {
+    async fn bind(settings: &Settings, admin: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let api = bind("listen", settings.listen).await?;
+        let admin = match admin {
+            Some(address) => Some(bind("admin_listen", address).await?),
+            None => None,
+        };
+        Ok(Self { api, admin })
+    }
+}
+
+/// Whether the folder is missing or empty.
+fn is_unused(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    }
+}
+
+/// Names the setting that is at fault.
+fn open_error(error: OpenError) -> anyhow::Error {
+    let setting = match &error {
+        OpenError::Partitions { .. } => "stream.partitions",
+        OpenError::NotFolder(_) => "data_dir",
+        _ => return error.into(),
+    };
+    anyhow::Error::new(error).context(setting)
 }
 
 async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

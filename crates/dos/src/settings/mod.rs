@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use contract::Registry;
-use figment::Figment;
+use figment::error::{Kind, OneOf};
 use figment::providers::{Env, Format as _, Serialized, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 use serde::{Deserialize, Serialize};
 
 /// The annotated defaults, as `dos config` prints them.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
+
+/// A host's name or a port alone is no address to listen on.
+const ADDRESS_HINT: &str = "; ADDRESS:PORT needs an IP address and a port, such as 127.0.0.1:8080";
 
 /// Variables that are for tests and not settings.
 const NOT_SETTINGS: &str = "DOS_TEST_";
@@ -122,8 +127,8 @@ section! {
 section! {
     /// `[stream]`
     Stream {
-        /// Partitions of a new file.
-        partitions: u32 = 4,
+        /// Partitions of the file; not set, a new one has 4.
+        partitions: Option<u32> = None,
         /// How long commands and replies are kept.
         retention_hours: u64 = 48,
         /// The largest message.
@@ -179,13 +184,12 @@ impl Settings {
     pub fn load(file: Option<&Path>, flags: &impl Serialize) -> anyhow::Result<Self> {
         let mut figment = Figment::new();
         if let Some(file) = file {
-            let text = std::fs::read_to_string(file)
+            // The provider takes a file that is missing for an empty one.
+            std::fs::read_to_string(file)
                 .with_context(|| format!("the settings file {} cannot be read", file.display()))?;
-            figment = figment.merge(Toml::string(&text));
+            figment = figment.merge(Toml::file_exact(file));
         }
-        let environment =
-            Env::prefixed("DOS_").filter(|name| !format!("DOS_{name}").to_uppercase().starts_with(NOT_SETTINGS));
-        figment = figment.merge(environment.split("__")).merge(Serialized::defaults(flags));
+        figment = figment.merge(Environment::new()).merge(Serialized::defaults(flags));
         let settings: Self = figment.extract().map_err(|error| {
             let faults: Vec<String> = error.into_iter().map(|fault| explain(&fault)).collect();
             anyhow::anyhow!("{}", faults.join("; "))
@@ -221,7 +225,7 @@ impl Settings {
             ("http.read_wait_ms", self.http.read_wait_ms, 1),
             ("http.receive_timeout_ms", self.http.receive_timeout_ms, 1),
             ("cache.ttl_s", self.cache.ttl_s, 1),
-            ("stream.partitions", u64::from(self.stream.partitions), 1),
+            ("stream.partitions", u64::from(self.stream.partitions.unwrap_or(1)), 1),
             ("stream.retention_hours", self.stream.retention_hours, 24),
             // A body of 1 MiB, written as JSON once more, with its headers.
             ("stream.message_bytes_max", self.stream.message_bytes_max as u64, 2 << 20),
@@ -235,7 +239,7 @@ impl Settings {
         }
         for (name, value, most) in [
             ("http.connections_max", self.http.connections_max as u64, 1 << 20),
-            ("stream.partitions", u64::from(self.stream.partitions), 1024),
+            ("stream.partitions", u64::from(self.stream.partitions.unwrap_or(1)), 1024),
         ] {
             if value > most {
                 bail!("{name}: {value} is above {most}");
@@ -262,10 +266,6 @@ impl Settings {
                 Views::Materialised => gateway::ViewMode::Materialised,
                 Views::OnDemand => gateway::ViewMode::OnDemand,
             },
-            anonymous: match self.anonymous {
-                Some(Anonymous::Read) => gateway::Access::Read,
-                Some(Anonymous::Write) | None => gateway::Access::Write,
-            },
             in_flight_max: self.http.in_flight_max,
             connections_max: self.http.connections_max,
             write_wait: millis(self.http.write_wait_ms),
@@ -278,10 +278,19 @@ impl Settings {
         }
     }
 
+    /// What callers of the API without credentials may do.
+    pub fn access(&self) -> gateway::Access {
+        match self.anonymous {
+            Some(Anonymous::Read) => gateway::Access::Read,
+            Some(Anonymous::Write) | None => gateway::Access::Write,
+        }
+    }
+
     /// The embedded stream's part.
     pub fn stream(&self) -> stream::embedded::Options {
         stream::embedded::Options {
-            partitions: self.stream.partitions,
+            partitions: self.stream.partitions.unwrap_or(stream::embedded::Options::default().partitions),
+            partitions_strict: self.stream.partitions.is_some(),
             retention: Duration::from_secs(self.stream.retention_hours.saturating_mul(3600)),
             message_bytes_max: self.stream.message_bytes_max,
             file_bytes_max: (self.stream.file_bytes_max > 0).then_some(self.stream.file_bytes_max),
@@ -325,20 +334,110 @@ pub fn registry(folder: Option<&Path>) -> anyhow::Result<Registry> {
     Registry::with_files(&files).context("entities")
 }
 
+/// The variables that are settings.
+struct Environment(Env);
+
+impl Environment {
+    fn new() -> Self {
+        let is_setting = |name: &str| !format!("DOS_{name}").to_uppercase().starts_with(NOT_SETTINGS);
+        Self(Env::prefixed("DOS_").filter(move |name| is_setting(name.as_str())).split("__"))
+    }
+
+    /// No setting outside of a section is a number, nor is one of the log: `DOS_INSTANCE=1` is text.
+    fn value(name: &str, text: String) -> Value {
+        let is_text = !name.contains('.') || name.starts_with("log.");
+        match text.trim().parse::<u64>() {
+            Ok(number) if !is_text => Value::from(number),
+            _ => Value::from(text),
+        }
+    }
+}
+
+impl Provider for Environment {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("the environment, DOS_...")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut settings = Dict::new();
+        for (name, text) in self.0.iter() {
+            let name = name.as_str();
+            let value = Self::value(name, text);
+            match name.split_once('.') {
+                None => drop(settings.insert(name.to_owned(), value)),
+                Some((section, name)) => {
+                    let section = settings.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
+                    // Anything else is a variable of the section's own name, which is refused when it is read.
+                    if let Value::Dict(_, section) = section {
+                        section.insert(name.to_owned(), value);
+                    }
+                }
+            }
+        }
+        Ok(Profile::Default.collect(settings))
+    }
+}
+
 /// A fault with the setting's name and its source.
 fn explain(fault: &figment::Error) -> String {
     let name = fault.path.join(".");
+    // The library puts its marks around the whole list of what would do, which has marks itself.
+    let fault_text = match &fault.kind {
+        Kind::UnknownVariant(found, known) => format!("unknown variant: found `{found}`, expected {}", OneOf(known)),
+        Kind::UnknownField(found, known) => format!("unknown field: found `{found}`, expected {}", OneOf(known)),
+        kind => kind.to_string().trim_end().to_owned(),
+    };
+    let hint = if matches!(name.as_str(), "listen" | "admin_listen") { ADDRESS_HINT } else { "" };
     let source = fault.metadata.as_ref().map(|metadata| match &metadata.source {
         Some(source) => format!(" (from {source})"),
         None => format!(" (from {})", metadata.name),
     });
     let prefix = if name.is_empty() { String::new() } else { format!("{name}: ") };
-    format!("{prefix}{}{}", fault.kind, source.unwrap_or_default())
+    format!("{prefix}{fault_text}{hint}{}", source.unwrap_or_default())
+}
+
+/// What `--listen` takes.
+///
+/// # Errors
+/// What is wrong, and what an address looks like.
+pub fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|error| format!("{error}{ADDRESS_HINT}"))
 }
 
 fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_in_a_variable_stays_text() {
+        let text = |name: &str, text: &str| assert_eq!(Environment::value(name, text.to_owned()), Value::from(text));
+        for name in ["instance", "public_url", "entities", "data_dir", "listen", "log.filter"] {
+            for value in ["1", "007", "true", "1.10", "{a=1}", "[x]", "\"q\""] {
+                text(name, value);
+            }
+        }
+        text("http.write_wait_ms", "long");
+        text("http.write_wait_ms", "-1");
+        assert_eq!(Environment::value("stream.partitions", "8".to_owned()), Value::from(8_u64));
+    }
+
+    /// What [`Environment::value`] takes for granted.
+    #[test]
+    fn numbers_stand_in_sections_other_than_the_log() {
+        let settings = serde_json::to_value(Settings::default()).unwrap();
+        for (name, value) in settings.as_object().unwrap() {
+            assert!(!value.is_number() && !value.is_boolean(), "{name}");
+            for (inner, value) in value.as_object().into_iter().flatten() {
+                let is_optional_number = (name.as_str(), inner.as_str()) == ("stream", "partitions");
+                assert_eq!(value.is_number() || is_optional_number, name != "log", "{name}.{inner}");
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Data files that cannot be served: the program says so before it binds its port, and leaves them as they are.
 
+use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,9 @@ fn contents(data: &Path) -> [Vec<u8>; 2] {
     ["dos.sqlite", "dos.sqlite-wal"].map(|name| std::fs::read(data.join(name)).unwrap_or_default())
 }
 
+/// A name, and what is done to the file.
+type Damage = (&'static str, &'static dyn Fn(&File));
+
 /// A data folder with entities in it.
 struct Folder {
     folder: TempDir,
@@ -46,6 +50,10 @@ impl Folder {
 
     fn file(&self) -> PathBuf {
         self.data.join("dos.sqlite")
+    }
+
+    fn open(&self) -> File {
+        OpenOptions::new().write(true).open(self.file()).unwrap()
     }
 
     /// Starts the program and writes something.
@@ -113,8 +121,7 @@ fn another_programs_database() {
 
 #[test]
 fn a_damaged_file() {
-    let open = |folder: &Folder| std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
-    let damages: [(&str, &dyn Fn(&std::fs::File)); 4] = [
+    let damages: [Damage; 4] = [
         ("cut in its header", &|file| file.set_len(60).unwrap()),
         ("cut after a page", &|file| file.set_len(4096).unwrap()),
         ("cut in the middle", &|file| file.set_len(60_000).unwrap()),
@@ -122,7 +129,7 @@ fn a_damaged_file() {
     ];
     for (what, damage) in damages {
         let folder = Folder::stopped();
-        damage(&open(&folder));
+        damage(&folder.open());
         println!("{what}");
         folder.is_refused("is damaged");
     }
@@ -131,8 +138,7 @@ fn a_damaged_file() {
 /// What the log has is all that is left of the last writes: it must outlive the refusal as well.
 #[test]
 fn a_damaged_file_with_a_log() {
-    let open = |folder: &Folder| std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
-    let damages: [(&str, &dyn Fn(&std::fs::File)); 4] = [
+    let damages: [Damage; 4] = [
         ("cut in its header", &|file| file.set_len(60).unwrap()),
         ("no longer SQLite", &|file| file.write_all_at(&[0xa5; 100], 0).unwrap()),
         ("cut after a page", &|file| file.set_len(4096).unwrap()),
@@ -140,7 +146,7 @@ fn a_damaged_file_with_a_log() {
     ];
     for (what, damage) in damages {
         let folder = Folder::killed();
-        damage(&open(&folder));
+        damage(&folder.open());
         println!("{what}");
         folder.is_refused("dos.sqlite is");
     }
@@ -150,8 +156,7 @@ fn a_damaged_file_with_a_log() {
 fn a_newer_or_foreign_file_with_a_log() {
     for (at, hint) in [(60, "run the newer program"), (68, "belongs to another application")] {
         let folder = Folder::killed();
-        let file = std::fs::OpenOptions::new().write(true).open(folder.file()).unwrap();
-        file.write_all_at(&[0, 0, 1, 1], at).unwrap();
+        folder.open().write_all_at(&[0, 0, 1, 1], at).unwrap();
         folder.is_refused(hint);
     }
 }

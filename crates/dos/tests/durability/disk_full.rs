@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 use tempfile::TempDir;
 
 use crate::check::{Checker, MARKER};
-use crate::history::{Outcome, Write, outcome};
+use crate::history::{Outcome, Write, answered};
 use crate::http::{Connection, Response};
 use crate::kill::{get_all, pass_the_backlog, resolve};
 use crate::namespace::Namespace;
@@ -25,9 +25,8 @@ fn write(connection: &mut Connection, number: usize) -> (Write, Response) {
     let headers = [("if-none-match", "*"), ("prefer", "wait=1")];
     let body = serde_json::Value::Object(patch.clone()).to_string();
     let response = connection.call("PUT", &format!("/contact/{id}"), &headers, &body).unwrap();
-    let answer = Ok(response);
-    let outcome = outcome(&answer);
-    (Write { marker, writer: 0, entity: Some(id), creates: true, patch, outcome }, answer.unwrap())
+    let outcome = answered(&response);
+    (Write { marker, writer: 0, entity: Some(id), creates: true, patch, outcome }, response)
 }
 
 /// Writes until there is no room; every answer on the way must be one of the contract's.

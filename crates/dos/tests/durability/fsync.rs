@@ -37,10 +37,13 @@ struct Sync {
     ended: usize,
 }
 
+fn is_sync(call: &Call) -> bool {
+    matches!(&*call.name, "fsync" | "fdatasync")
+}
+
 /// Checks every `2xx` of a trace in which all requests were writes of small entities.
 fn check(calls: &[Call]) -> Result<Proof, String> {
     let (log, others): (Vec<&Call>, Vec<&Call>) = calls.iter().partition(|call| call.target.ends_with(LOG));
-    let is_sync = |call: &Call| matches!(&*call.name, "fsync" | "fdatasync");
     let syncs: Vec<Sync> = log
         .iter()
         .filter(|call| is_sync(call) && call.result == Some(0))
@@ -112,14 +115,25 @@ fn no_answer_leaves_before_its_fsync() {
     });
     server.process.terminate();
     assert!(server.process.wait(EFFECT_MAX).success());
-    let end = format!("{} +++ exited with 0 +++\n", server.process.id());
+    let process = server.process.id().to_string();
     let text = wait_for(EFFECT_MAX, "the end of the trace", || {
-        std::fs::read_to_string(&trace).ok().filter(|text| text.ends_with(&end))
+        // The process's number is padded.
+        let is_last = |text: &String| text.lines().next_back().and_then(exited) == Some(&process);
+        std::fs::read_to_string(&trace).ok().filter(is_last)
     });
-    let proof = check(&parse(&text).unwrap()).unwrap();
+    let mut calls = parse(&text).unwrap();
+    let proof = check(&calls).unwrap();
     println!("fsync: {proof:?}");
     assert_eq!((proof.answered, proof.accepted), (answered, accepted), "every answer is in the trace");
     assert!(answered >= WRITERS * WRITES / 2 && accepted > 0, "{proof:?}");
+    // The same trace proves nothing once its fsyncs are gone.
+    calls.retain(|call| !is_sync(call));
+    assert!(check(&calls).unwrap_err().contains("before an fsync"));
+}
+
+/// Which process or thread ended, says a line.
+fn exited(line: &str) -> Option<&str> {
+    line.strip_suffix("+++ exited with 0 +++").map(str::trim)
 }
 
 /// The program under strace, which traces it from a process of its own: a signal then reaches the program.

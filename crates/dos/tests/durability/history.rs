@@ -53,7 +53,11 @@ pub(crate) struct Found {
 
 /// What an answer, or the want of one, tells about a write.
 pub(crate) fn outcome(answer: &Result<Response, Lost>) -> Outcome {
-    let Ok(response) = answer else { return Outcome::Unknown };
+    answer.as_ref().map_or(Outcome::Unknown, answered)
+}
+
+/// What a whole answer tells.
+pub(crate) fn answered(response: &Response) -> Outcome {
     let strange = || Outcome::Strange(format!("{} {}", response.status, String::from_utf8_lossy(&response.body)));
     let body = response.json();
     match (response.status, body["retry"].as_str()) {

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::history::{Outcome, outcome};
+use crate::history::{Outcome, answered, outcome};
 use crate::http::{Connection, Lost, request};
 use crate::process::{EFFECT_MAX, Server, wait_for};
 
@@ -57,7 +57,7 @@ fn requests_under_way_are_answered() {
             assert_eq!(answer.status, 201, "{}", answer.json());
             assert_eq!(answer.header("connection"), Some("close"));
             assert!(connection.is_at_end());
-            outcome(&Ok(answer))
+            answered(&answer)
         })
         .collect();
     assert_eq!(server.process.wait(DEADLINE).code(), Some(0));

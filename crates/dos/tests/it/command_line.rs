@@ -23,7 +23,7 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-fn dos() -> Command {
+pub(crate) fn dos() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_dos"));
     command.env_remove("RUST_BACKTRACE").stdin(Stdio::null());
     command
@@ -33,6 +33,10 @@ impl Process {
     pub(crate) fn serve(data_dir: &Path, flags: &[&str]) -> Self {
         let mut command = dos();
         command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(data_dir).args(flags);
+        Self::of(command)
+    }
+
+    pub(crate) fn of(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = lines(child.stdout.take().unwrap());
         Self { child, lines, url: String::new() }
@@ -122,15 +126,22 @@ fn help_names_every_command_and_flag() {
     for flag in ["--listen", "--data-dir", "--config", "--entities", "--views", "--import", "--anonymous"] {
         assert!(help.succeeds().contains(flag), "{flag}");
     }
+    for (command, text) in [
+        ("import", "A file is named after the type of its rows"),
+        ("export", "with one object per line as the gateway gave it"),
+        ("tail", "A line per event: time, topic/partition@offset"),
+    ] {
+        assert!(Process::run(&[command, "--help"]).succeeds().contains(text), "{command}");
+    }
 }
 
 #[test]
 fn the_printed_settings_are_the_defaults() {
     let printed = Process::run(&["config"]).succeeds().to_owned();
-    // With every setting's comment mark removed, the file must load, and be what holds without one; two have no default.
+    // With every setting's comment mark removed, the file must load, and be what holds without one; some have no default.
     let set = |line: &str| {
         let named = line.strip_prefix('#').filter(|rest| rest.contains(" = ") && !rest.starts_with(' '));
-        let without_default = ["admin_listen", "entities", "public_url", "anonymous"];
+        let without_default = ["admin_listen", "entities", "public_url", "anonymous", "partitions"];
         named.filter(|rest| !without_default.iter().any(|name| rest.starts_with(name))).unwrap_or(line).to_owned()
     };
     let text = printed.lines().map(set).collect::<Vec<_>>().join("\n");
@@ -146,7 +157,8 @@ fn the_printed_settings_are_the_defaults() {
             if value.is_object() { text.contains(&format!("[{name}]")) } else { text.contains(&format!("{name} = ")) };
         assert!(is_there, "{name} is not in `dos config`");
         for inner in value.as_object().into_iter().flat_map(|section| section.keys()) {
-            assert!(text.contains(&format!("\n{inner} = ")), "{name}.{inner} is not in `dos config`");
+            let is_there = ["\n", "\n#"].iter().any(|start| text.contains(&format!("{start}{inner} = ")));
+            assert!(is_there, "{name}.{inner} is not in `dos config`");
         }
     }
 }
@@ -178,9 +190,20 @@ fn bad_settings_stop_the_start_and_are_named() {
         ("entities = \"/nowhere\"", "entities: the folder /nowhere"),
         ("listen = ", "line 1"),
         ("[log]\nfilter = \"[[\"", "log.filter"),
+        ("listen = \"localhost:8080\"", "such as 127.0.0.1:8080"),
+        ("views = \"some\"", "expected `materialised` or `on-demand` (from /"),
+        ("instance = 1", "settings.toml)"),
+        ("[stream]\npartitions = 0", "stream.partitions: 0 is below 1"),
     ] {
-        ended(with_file(text)).fails_with(reason);
+        let ended = ended(with_file(text));
+        ended.fails_with(reason);
+        assert!(ended.stderr.matches('`').count() % 2 == 0 && !ended.stderr.contains("``"), "{ended:?}");
     }
+    for address in ["localhost:8080", "8099"] {
+        Process::run(&["serve", "--listen", address]).fails_with("such as 127.0.0.1:8080");
+    }
+    let import = ["serve", "--data-dir", data.to_str().unwrap(), "--import", "/nowhere"];
+    Process::run(&import).fails_with("import: cannot read /nowhere");
     let output = dos().args(["serve", "--data-dir"]).arg(&data).env("DOS_HTTP__READ_WAIT_MS", "x").output().unwrap();
     ended(output).fails_with("http.read_wait_ms");
     Process::run(&["serve", "--config", "/nowhere.toml"]).fails_with("/nowhere.toml");
@@ -192,6 +215,53 @@ fn bad_settings_stop_the_start_and_are_named() {
         !refused.success && refused.stderr.contains(&format!("error: listen: cannot listen on {address}")),
         "{refused:?}"
     );
+    assert!(!data.exists(), "nothing was made where the port was taken");
+    let file = folder.path().join("settings.toml");
+    let refused = Process::run(&["serve", "--listen", "127.0.0.1:0", "--data-dir", file.to_str().unwrap()]);
+    let message = format!("error: data_dir: {} is a file, and the data needs a folder", file.display());
+    assert!(refused.stderr.starts_with(&message) && !refused.stderr.contains("os error"), "{refused:?}");
+}
+
+#[test]
+fn text_in_variables_may_look_like_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = dos();
+    command.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(folder.path());
+    command.env("DOS_INSTANCE", "007").env("DOS_DATA_DIR", "7").env("DOS_HTTP__WRITE_WAIT_MS", "2000");
+    let mut process = Process::of(command);
+    assert!(process.until_ready().contains("data 7/dos.sqlite"));
+    let file = folder.path().join("costoption.jsonl");
+    std::fs::write(&file, "{\"option\":\"A\"}").unwrap();
+    Process::run(&["import", file.to_str().unwrap(), "--url", &process.url()]).succeeds();
+    process.terminate();
+    let bytes = ["dos.sqlite", "dos.sqlite-wal"].map(|name| std::fs::read(folder.path().join("7").join(name)));
+    let source = b"/gateway/007";
+    let is_there = |bytes: Vec<u8>| bytes.windows(source.len()).any(|window| window == source);
+    assert!(bytes.into_iter().flatten().any(is_there), "the instance is the text of the variable");
+}
+
+#[test]
+fn the_number_of_partitions_is_the_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let command = |partitions: Option<&str>| {
+        let mut command = dos();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
+        command.envs(partitions.map(|number| ("DOS_STREAM__PARTITIONS", number)));
+        command
+    };
+    for partitions in [Some("3"), None, Some("3")] {
+        let mut process = Process::of(command(partitions));
+        process.until_ready();
+        process.terminate();
+    }
+    let output = command(Some("4")).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    for part in ["error: stream.partitions: ", "was made with 3 partitions, not 4", "ask for 3 or for none, or export"]
+    {
+        assert!(stderr.contains(part), "{part}: {stderr}");
+    }
 }
 
 #[test]
@@ -206,9 +276,7 @@ fn flags_come_before_the_environment_and_that_before_the_file() {
         .arg("--config")
         .arg(&file);
     command.env("DOS_LISTEN", "0.0.0.0:2").env("DOS_VIEWS", "on-demand").env("DOS_TEST_ANYTHING", "x");
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = lines(child.stdout.take().unwrap());
-    let mut process = Process { child, lines, url: String::new() };
+    let mut process = Process::of(command);
     process.until_ready();
     assert!(process.url().starts_with("http://127.0.0.1:"));
     process.terminate();
@@ -255,4 +323,34 @@ fn tail_shows_events_and_filters_them() {
     serde_json::from_str::<Value>(&line).unwrap();
     server.terminate();
     Process::run(&["tail", "--data-dir", "/nowhere"]).fails_with("/nowhere");
+}
+
+#[test]
+fn tail_says_what_it_waits_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let said = |until: &str| {
+        let mut tail = dos();
+        tail.args(["tail", "--type", "nosuch", "--type", "venue", "--data-dir"]).arg(&data);
+        let mut child = tail.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = String::new();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        while !said.contains(until) {
+            assert_ne!(stderr.read_line(&mut said).unwrap(), 0, "{said}");
+        }
+        // It goes on until it is told to end, and says by what.
+        assert_eq!(child.try_wait().unwrap(), None);
+        assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(143));
+        said
+    };
+    let mut server = Process::serve(&data, &[]);
+    server.until_ready();
+    let running = said("nosuch is no built-in type");
+    let first = format!("following dos.commands, dos.views, dos.replies, dos.quarantine in {}", data.display());
+    assert!(running.starts_with(&first) && !running.contains("no `dos serve`"), "{running}");
+    assert!(!running.contains("venue is no"), "{running}");
+    server.terminate();
+    let stopped = said("nosuch is no built-in type");
+    assert!(stopped.contains("no `dos serve` is running there"), "{stopped}");
 }

@@ -50,7 +50,7 @@ impl Alone {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = watch::channel(false);
-        env.spawn(Box::pin(gateway::serve(Arc::clone(&gateway), listener, stopped)));
+        env.spawn(Box::pin(gateway::serve(Arc::clone(&gateway), listener, gateway::Access::Write, stopped)));
         bounded(async {
             while !gateway.is_ready() {
                 tokio::task::yield_now().await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::metrics::{Gauge, gauge};
-use contract::{CommandId, Key, Outcome, OutcomeStatus, Reply, ReplyBody};
+use contract::{CommandId, EntityId, Key, Outcome, OutcomeStatus, Reply, ReplyBody, TypeName};
 use moka::sync::Cache;
 use tokio::sync::oneshot;
 
@@ -18,7 +18,7 @@ const OPERATIONS_MAX: u64 = 16_384;
 /// What answered a command.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    View(Arc<Held>),
+    View(Held),
     Reply(Reply),
 }
 
@@ -80,10 +80,12 @@ impl Answers {
     }
 
     /// A view passed and was applied.
-    pub(crate) fn view(&self, key: &Key, correlation: CommandId, held: Arc<Held>) {
+    pub(crate) fn view(&self, entity_type: &TypeName, correlation: CommandId, held: Held) {
+        let parked = self.parked_count.load(Ordering::SeqCst) > 0;
+        let id = parked.then(|| EntityId::parse(held.id())).flatten();
         self.deliver(correlation, || Answer::View(held));
-        if self.parked_count.load(Ordering::SeqCst) > 0 {
-            self.release(key);
+        if let Some(id) = id {
+            self.release(&Key::new(entity_type.clone(), id));
         }
     }
 
@@ -198,7 +200,7 @@ impl Drop for Waiter {
 
 fn outcome_of(command: CommandId, answer: &Answer) -> Outcome {
     let (status, version, problem) = match answer {
-        Answer::View(held) => (OutcomeStatus::Succeeded, Some(held.version), None),
+        Answer::View(held) => (OutcomeStatus::Succeeded, Some(held.version()), None),
         Answer::Reply(reply) => match &reply.body {
             ReplyBody::Rejected(problem) => (OutcomeStatus::Failed, None, Some(problem.clone())),
             ReplyBody::Outcome(outcome) => return outcome.clone(),

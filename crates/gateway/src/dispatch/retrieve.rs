@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use ::metrics::counter;
-use contract::{Action, Key, Problem, Registry, ReplyBody, Slug};
+use contract::{Action, EntityId, Key, Problem, Registry, ReplyBody, Slug, TypeName};
 
 use super::{Answer, Dispatch, Labels};
 use crate::metrics::RETRIEVES;
 use crate::views::{Boarding, Flights, Held, Views};
 
 /// What a retrieve led to: the entity, or why there is none.
-pub(crate) type Retrieved = Result<Arc<Held>, Problem>;
+pub(crate) type Retrieved = Result<Held, Problem>;
 
 /// The retrieves under way.
 pub(crate) struct Retrieves {
@@ -25,8 +25,13 @@ impl Retrieves {
     }
 
     /// A newer view of the key passed.
-    pub(crate) fn detach(&self, key: &Key) {
-        self.flights.detach(key);
+    pub(crate) fn detach(&self, entity_type: &TypeName, id: &str) {
+        if self.flights.is_empty() {
+            return;
+        }
+        if let Some(id) = EntityId::parse(id) {
+            self.flights.detach(&Key::new(entity_type.clone(), id));
+        }
     }
 
     /// The entity as the data store has it.
@@ -64,8 +69,8 @@ impl Retrieves {
             (ReplyBody::Rejected(problem), _) => Err(problem),
             (ReplyBody::Retrieved(current), Some(version)) => {
                 // Which schema it was written with is not said; to write it again is harmless.
-                let held = Held::new(entity_type, id.clone(), version, current.view_time, current.object, "");
-                held.map(Arc::new).map_err(|reason| {
+                let held = Held::new(entity_type, id.as_str(), version, current.view_time, &current.object, "");
+                held.map_err(|reason| {
                     tracing::warn!(%key, reason, "a reply cannot be read");
                     unreadable(key)
                 })
@@ -77,7 +82,7 @@ impl Retrieves {
     fn remember(&self, key: &Key, retrieved: &Retrieved) {
         let Views::OnDemand(views) = &*self.views else { return };
         match retrieved {
-            Ok(held) => views.apply(key, Arc::clone(held)),
+            Ok(held) => views.apply(key, held),
             Err(problem) if problem.slug == Slug::NotFound => views.mark_absent(key),
             Err(_) => {}
         }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use contract::Registry;
 use serde::Serialize;
+use twox_hash::XxHash3_64;
 
 use super::{openapi, to_yaml};
 
@@ -28,13 +29,26 @@ pub(crate) const VERSIONS: [Version; 2] = [
 
 /// What `/openapi.json` and `/openapi.yaml` serve.
 pub(crate) struct Documents {
-    pub(crate) openapi_json: Bytes,
-    pub(crate) openapi_yaml: Bytes,
+    pub(crate) openapi_json: Document,
+    pub(crate) openapi_yaml: Document,
+}
+
+/// A document and its strong validator, in quotes.
+pub(crate) struct Document {
+    pub(crate) bytes: Bytes,
+    pub(crate) etag: String,
 }
 
 impl Documents {
     pub(crate) fn new(registry: &Registry, public_url: &str) -> Self {
         let document = openapi(registry, public_url, API_VERSION);
-        Self { openapi_json: document.to_string().into(), openapi_yaml: to_yaml(&document).into() }
+        Self { openapi_json: Document::new(document.to_string()), openapi_yaml: Document::new(to_yaml(&document)) }
+    }
+}
+
+impl Document {
+    fn new(text: String) -> Self {
+        let etag = format!("\"{:016x}\"", XxHash3_64::oneshot(text.as_bytes()));
+        Self { bytes: text.into(), etag }
     }
 }

@@ -9,6 +9,6 @@ mod problem;
 
 pub(crate) use assets::{CSP, asset};
 pub use documents::API_VERSION;
-pub(crate) use documents::{Documents, VERSIONS};
+pub(crate) use documents::{Document, Documents, VERSIONS};
 pub use openapi::{openapi, to_yaml};
 pub(crate) use problem::{PROBLEM_CSP, problem_page};

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use contract::{Env, Slug};
-use http::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::header::{
+    ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -22,7 +24,8 @@ pub(crate) async fn read(parts: &Parts, body: Incoming, env: &dyn Env, timeout: 
     check_media_type(parts)?;
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let waits_for_continue = parts.headers.contains_key(EXPECT);
-    if announced.is_some_and(|length| length > BODY_BYTES_MAX) && waits_for_continue {
+    let oversize = announced.is_some_and(|length| length > BODY_BYTES_MAX);
+    if oversize && waits_for_continue {
         return Err(too_large());
     }
     let read = collect(body);
@@ -30,6 +33,9 @@ pub(crate) async fn read(parts: &Parts, body: Incoming, env: &dyn Env, timeout: 
         biased;
         bytes = read => bytes,
         () = env.sleep(timeout) => {
+            if oversize {
+                return Err(too_large());
+            }
             let detail = format!("the body did not arrive within {} s", timeout.as_secs());
             Err(Failure::new(Slug::RequestTimeout, detail).with(CONNECTION, "close"))
         }
@@ -77,26 +83,25 @@ fn too_large() -> Failure {
 /// `application/json` in UTF-8, and not encoded.
 fn check_media_type(parts: &Parts) -> Result<(), Failure> {
     let unsupported = |detail: &'static str| Failure::new(Slug::UnsupportedMediaType, detail);
-    if let Some(encoding) = parts.headers.get(CONTENT_ENCODING)
-        && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
-    {
-        return Err(unsupported("an encoded body is not read; send it without Content-Encoding")
-            .with(ACCEPT_ENCODING, "identity"));
+    if !parts.headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        let detail = "an encoded body is not read; send it without Content-Encoding";
+        return Err(unsupported(detail).with(ACCEPT_ENCODING, "identity"));
     }
-    let Some(content_type) = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        return Err(unsupported("send the body with Content-Type: application/json"));
+    if !parts.headers.get_all(TRANSFER_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(unsupported("no other Transfer-Encoding than chunked is read"));
+    }
+    let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next().and_then(|value| value.to_str().ok()), types.next()) else {
+        return Err(unsupported("send the body with one Content-Type: application/json"));
     };
     let mut pieces = content_type.split(';').map(str::trim);
     if !pieces.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
         return Err(unsupported("send the body as application/json"));
     }
-    let charset = pieces.find_map(|piece| {
+    let mut charsets = pieces.filter_map(|piece| {
         let (name, value) = piece.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
     });
-    match charset {
-        None => Ok(()),
-        Some(charset) if charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii") => Ok(()),
-        Some(_) => Err(unsupported("send the JSON in UTF-8")),
-    }
+    let is_utf8 = |name: &str| name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii");
+    if charsets.all(is_utf8) { Ok(()) } else { Err(unsupported("send the JSON in UTF-8")) }
 }

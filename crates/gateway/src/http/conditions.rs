@@ -2,7 +2,7 @@
 
 use contract::{Precondition, Problem, Retry, Slug};
 use http::HeaderMap;
-use http::header::{HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
+use http::header::{IF_MODIFIED_SINCE, IF_NONE_MATCH};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::request::header_error;
@@ -12,17 +12,23 @@ use crate::views::Held;
 /// Whether the client's copy is still good, so that the answer is `304`.
 pub(crate) fn not_modified(headers: &HeaderMap, held: &Held, etag: &str) -> bool {
     if headers.contains_key(IF_NONE_MATCH) {
-        let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        // Weak comparison [8.8.3.2]: a weak tag fits the strong one of the same text.
-        return values.flat_map(entity_tags).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag);
+        return is_known(headers, etag);
     }
     // `If-Modified-Since` counts only without `If-None-Match` [13.1.3]; one that is no date is passed over.
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
-    let modified = u64::try_from(held.time.as_seconds()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+    let modified =
+        u64::try_from(held.time().as_seconds()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
     match (since, modified) {
         (Some(since), Some(modified)) => modified <= since,
         _ => false,
     }
+}
+
+/// Whether `If-None-Match` names this entity tag.
+pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    // Weak comparison [8.8.3.2]: a weak tag fits the strong one of the same text.
+    values.flat_map(entity_tags).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// The elements of a list of entity tags; a comma within a tag does not end it.
@@ -44,19 +50,17 @@ fn entity_tags(list: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The condition of a write. Those that this gateway does not decide yet are refused: to pass over one would be to write
-/// what the client forbade.
+/// The condition of a write. One that this gateway does not decide yet is refused: to pass over it would be to write what
+/// the client forbade.
 pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, Failure> {
-    const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-    for name in [IF_MATCH, IF_MODIFIED_SINCE, IF_UNMODIFIED_SINCE, IDEMPOTENCY_KEY] {
-        if headers.contains_key(&name) {
-            return Err(header_error(&name, "is not offered on writes yet; nothing was changed"));
-        }
+    if headers.contains_key(IF_MODIFIED_SINCE) {
+        return Err(header_error(&IF_MODIFIED_SINCE, "is not for writes; nothing was changed"));
     }
-    match headers.get(IF_NONE_MATCH) {
-        None => Ok(None),
-        Some(value) if value.as_bytes().trim_ascii() == b"*" => Ok(Some(Precondition::Absent)),
-        Some(_) => Err(header_error(&IF_NONE_MATCH, "on a write only `*` is offered; nothing was changed")),
+    let mut values = headers.get_all(IF_NONE_MATCH).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(Some(Precondition::Absent)),
+        _ => Err(header_error(&IF_NONE_MATCH, "on a write only `*`, once, is offered; nothing was changed")),
     }
 }
 

@@ -4,17 +4,19 @@
 
 use std::sync::Arc;
 
-use contract::Slug;
-use http::header::{ALLOW, HeaderName, HeaderValue, LINK};
+use contract::{EntityId, Slug};
+use http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LINK,
+};
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tracing::{debug, warn};
 
 use super::handlers;
-use super::request::sane_token;
-use super::response::{self, Answered, Context, Failure, NO_STORE};
+use super::request::{header_error, sane_token};
+use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};
 use super::router::{Route, route};
 use crate::config::Access;
 use crate::gateway::Gateway;
@@ -36,12 +38,14 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// One request as handlers see it.
 pub(crate) struct Call<'a> {
     pub(crate) gateway: &'a Arc<Gateway>,
+    /// What callers without credentials may do here.
+    pub(crate) anonymous: Access,
     pub(crate) parts: Parts,
     pub(crate) request_id: &'a str,
 }
 
 /// Answers one request.
-pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -> Answered {
+pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: Request<Incoming>) -> Answered {
     let started = gateway.env.monotonic();
     let (parts, body) = request.into_parts();
     let label = parts.headers.get(X_REQUEST_ID).filter(|value| sane_token(value).is_some()).cloned();
@@ -50,6 +54,8 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -
     let request_id = label.to_str().unwrap_or_default();
 
     let uri = parts.uri.clone();
+    let read = matches!(parts.method, Method::GET | Method::HEAD);
+    let identified = parts.headers.contains_key(AUTHORIZATION);
     let write = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let route = route(uri.path(), &gateway.registry);
     let route_label = route.as_ref().map_or(RouteLabel::Unknown, Route::label);
@@ -59,18 +65,23 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -
         }
         _ => None,
     };
-    let answered = answer(Call { gateway, parts, request_id }, route.as_ref(), body).await;
+    let answered = answer(Call { gateway, anonymous, parts, request_id }, route.as_ref(), body).await;
     let mut response = answered.unwrap_or_else(|failure| {
         let failure = if write { failure.nothing_produced() } else { failure };
-        let context = Context { public_url: &gateway.config.public_url, path: uri.path(), request_id, read: !write };
+        let context = Context { public_url: &gateway.config.public_url, path: uri.path(), request_id, read };
         response::problem(failure, context)
     });
 
     if let Some(name) = deprecated {
         response.headers_mut().insert(DEPRECATION, DEPRECATED_SINCE);
-        let successor = uri.path().split('/').nth(2).map_or_else(String::new, |id| format!("/{id}"));
+        let id = uri.path().split('/').nth(2).filter(|id| EntityId::is_valid(id));
+        let successor = id.map_or_else(String::new, |id| format!("/{id}"));
         let link = format!("<{}/{name}{successor}>; rel=\"successor-version\"", gateway.config.public_url);
         response::set(&mut response, LINK, &link);
+    }
+    if identified && response.headers().get(CACHE_CONTROL) == Some(&NO_CACHE) {
+        // What one caller was shown is not for a shared cache [RFC 9111 3.5].
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
     let seconds = gateway.env.monotonic().saturating_sub(started).as_secs_f64();
     let status = response.status().as_u16();
@@ -86,12 +97,17 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, request: Request<Incoming>) -
 
 async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Result<Answered, Failure> {
     check_limits(&call.parts)?;
+    check_host(&call.parts)?;
+    refuse_unoffered(&call.parts)?;
     let Some(route) = route else {
+        if call.parts.method == Method::OPTIONS && call.parts.uri.path() == "*" {
+            return Ok(options("GET, HEAD, POST, PUT, OPTIONS"));
+        }
         return Err(Failure::new(Slug::NotFound, "there is nothing at this path; GET / lists the resources"));
     };
     let method = call.parts.method.clone();
     if method == Method::OPTIONS {
-        return Ok(options(route));
+        return Ok(options(route.allow()));
     }
     if !route.offers(&method) {
         let detail = format!("{method} is not offered here; offered are {}", route.allow());
@@ -123,11 +139,11 @@ async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Re
     }
 }
 
-fn options(route: &Route<'_>) -> Answered {
+fn options(allow: &'static str) -> Answered {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
-    response.headers_mut().insert(http::header::CACHE_CONTROL, NO_STORE);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     response
 }
 
@@ -152,9 +168,30 @@ fn check_limits(parts: &Parts) -> Result<(), Failure> {
     Ok(())
 }
 
+/// HTTP/1.1 wants one `Host` [RFC 9112 3.2], though no URL is built from it.
+fn check_host(parts: &Parts) -> Result<(), Failure> {
+    let hosts = parts.headers.get_all(HOST).iter().count();
+    if hosts == 1 || (hosts == 0 && parts.version < Version::HTTP_11) {
+        return Ok(());
+    }
+    Err(header_error(&HOST, format!("must be there once, not {hosts} times")))
+}
+
+/// What is not offered yet is refused: to pass over it would be to promise what is not kept.
+fn refuse_unoffered(parts: &Parts) -> Result<(), Failure> {
+    const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
+    const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+    for name in [IF_MATCH, IF_UNMODIFIED_SINCE, CONSISTENCY_TOKEN, IDEMPOTENCY_KEY] {
+        if parts.headers.contains_key(&name) {
+            return Err(header_error(&name, "is not offered yet; nothing was done"));
+        }
+    }
+    Ok(())
+}
+
 fn check_access(call: &Call<'_>, method: &Method) -> Result<(), Failure> {
     let needed = if matches!(*method, Method::GET | Method::HEAD) { Access::Read } else { Access::Write };
-    if call.gateway.config.anonymous >= needed {
+    if call.anonymous >= needed {
         return Ok(());
     }
     let detail = "anonymous callers may only read here; the operator can allow more with --anonymous write";

@@ -9,5 +9,6 @@ mod request;
 mod response;
 mod router;
 mod server;
+mod unstalled;
 
 pub use server::serve;

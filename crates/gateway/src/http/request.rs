@@ -34,7 +34,6 @@ pub(crate) fn query(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, 
             pairs.push((name, value));
         }
     }
-    errors.truncate(100);
     if errors.is_empty() { Ok(pairs) } else { Err(Problem::with_errors(Slug::InvalidRequest, errors).into()) }
 }
 
@@ -70,7 +69,8 @@ fn accepts(headers: &HeaderMap, offered: &str) -> bool {
     let mut best = None;
     for value in headers.get_all(ACCEPT) {
         let Ok(value) = value.to_str() else { continue };
-        if value == "*/*" || value == offered {
+        // An empty list asks for nothing in particular.
+        if value == "*/*" || value == offered || value.trim().is_empty() {
             return true;
         }
         for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
@@ -177,7 +177,7 @@ mod tests {
             ("text/html", false),
             ("application/json;q=0, */*", false),
             ("application/*;q=0, application/json", true),
-            ("", false),
+            ("", true),
         ] {
             assert_eq!(accepts(&with("accept", value), "application/json"), expected, "{value}");
         }

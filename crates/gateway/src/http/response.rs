@@ -18,6 +18,14 @@ pub(crate) const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-co
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 const VARY_READS: HeaderValue = HeaderValue::from_static("Accept, Authorization");
 
+/// The answer to a head that did not arrive in time; there is no request yet that it could belong to.
+pub(crate) const SLOW_HEAD: &str = concat!(
+    "HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n",
+    "connection: close\r\ncontent-length: 196\r\n\r\n",
+    r#"{"type":"/problem/request-timeout","title":"The request took too long to arrive","status":408,"#,
+    r#""detail":"the header did not arrive in time","code":408,"message":"the header did not arrive in time"}"#
+);
+
 /// Why a request is not answered as asked.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -39,10 +47,15 @@ impl Failure {
     /// The same with a header; a value that no header can carry is left out.
     #[must_use]
     pub(crate) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Adds a header; a value that no header can carry is left out.
+    pub(crate) fn set(&mut self, name: HeaderName, value: &str) {
         if let Ok(value) = HeaderValue::from_str(value) {
             self.headers.push((name, value));
         }
-        self
     }
 
     /// The same, as an answer to a write that was refused before anything was produced.
@@ -155,5 +168,17 @@ pub(crate) fn json(value: &impl Serialize) -> Bytes {
 pub(crate) fn set(response: &mut Answered, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().append(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_canned_answer_has_the_length_it_says() {
+        let (head, body) = SLOW_HEAD.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<Value>(body).unwrap()["title"] == Slug::RequestTimeout.title());
     }
 }

@@ -1,17 +1,21 @@
 //! Accepting connections, and letting them go.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
-use super::middleware;
+use super::unstalled::Unstalled;
+use super::{middleware, response};
+use crate::config::Access;
 use crate::gateway::Gateway;
 
 /// What hyper reads of a request's head before it gives up; the middleware's own limits are below this.
@@ -24,14 +28,15 @@ const HEADER_FIELDS_MAX: usize = 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves HTTP/1.1 until `stop` is true, then lets requests under way end, for as long as the configuration allows.
-pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
+///
+/// `anonymous` is what callers without credentials may do on this listener.
+pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, anonymous: Access, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(gateway.config.connections_max));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(gateway.config.receive_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
-        .max_headers(HEADER_FIELDS_MAX)
-        .pipeline_flush(true);
+        .max_headers(HEADER_FIELDS_MAX);
     loop {
         let accepted = tokio::select! {
             biased;
@@ -43,7 +48,7 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, mut stop: watch
                 let (gateway, http, stop) = (Arc::clone(&gateway), http.clone(), stop.clone());
                 let env = Arc::clone(&gateway.env);
                 env.spawn(Box::pin(async move {
-                    connection(gateway, http, socket, stop).await;
+                    connection(gateway, http, socket, anonymous, stop).await;
                     drop(place);
                 }));
             }
@@ -77,22 +82,40 @@ async fn accept(
     Ok((place, socket))
 }
 
-async fn connection(gateway: Arc<Gateway>, http: http1::Builder, socket: TcpStream, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    gateway: Arc<Gateway>,
+    http: http1::Builder,
+    socket: TcpStream,
+    anonymous: Access,
+    mut stop: watch::Receiver<bool>,
+) {
+    let socket = Unstalled::new(socket, Arc::clone(&gateway.env), gateway.config.receive_timeout);
     let service = service_fn(move |request| {
         let gateway = Arc::clone(&gateway);
-        async move { Ok::<_, Infallible>(middleware::handle(&gateway, request).await) }
+        // Boxed, as only then hyper gives the socket back after a time-out.
+        Box::pin(async move { Ok::<_, Infallible>(middleware::handle(&gateway, anonymous, request).await) })
     });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(socket), service));
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => ended,
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    let mut stopping = false;
+    let ended = loop {
+        tokio::select! {
+            biased;
+            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+            () = stopped(&mut stop), if !stopping => {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
         }
     };
+    let parts = connection.into_parts();
+    let mut socket = parts.io.into_inner();
     if let Err(error) = ended {
         // Clients that hang up, or send what is no HTTP.
         debug!(%error, "a connection ended early");
+        // A head that began and did not end in time; an idle connection is closed without a word.
+        if error.is_timeout() && !parts.read_buf.is_empty() {
+            let _ = socket.write_all(response::SLOW_HEAD.as_bytes()).await;
+        }
     }
+    let _ = socket.shutdown().await;
 }

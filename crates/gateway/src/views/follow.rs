@@ -9,11 +9,11 @@ use std::time::Duration;
 use ::metrics::counter;
 use contract::record::{Offset, Partition};
 use contract::wire::{DecodeError, cloudevents};
-use contract::{Env, Registry, Stored, Topic};
+use contract::{EntityId, Env, Key, Registry, Stored, Topic};
 use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
-use super::{Held, Views};
+use super::{Held, Loading, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::metrics::UNREADABLE;
@@ -37,6 +37,17 @@ pub(crate) struct Follow {
     pub(crate) env: Arc<dyn Env>,
 }
 
+/// How far the reading of one partition has come.
+struct Course {
+    topic: Topic,
+    partition: Partition,
+    next: Offset,
+    /// Where the partition ended at the start.
+    until: Offset,
+    /// There until it is reached.
+    loading: Option<Loading>,
+}
+
 impl Follow {
     /// Starts a task per partition of either topic, once the stream tells where they begin and end.
     pub(crate) fn start(self: Arc<Self>) {
@@ -51,6 +62,7 @@ impl Follow {
             for (partition, bounds) in (0..).zip(replies) {
                 self.spawn(Topic::Replies, partition, bounds.end, bounds.end);
             }
+            self.views.expect(views.iter().map(|bounds| bounds.end - bounds.start).sum());
             for (partition, bounds) in (0..).zip(views) {
                 let from = match self.mode {
                     ViewMode::Materialised => bounds.start,
@@ -87,20 +99,23 @@ impl Follow {
 
     fn spawn(self: &Arc<Self>, topic: Topic, partition: Partition, from: Offset, until: Offset) {
         let follow = Arc::clone(self);
-        self.env.spawn(Box::pin(async move { follow.run(topic, partition, from, until).await }));
+        let loading = Some(Loading::new(until - from));
+        let course = Course { topic, partition, next: from, until, loading };
+        self.env.spawn(Box::pin(async move { follow.run(course).await }));
     }
 
     /// Reads one partition for as long as the stream is open.
-    async fn run(&self, topic: Topic, partition: Partition, mut next: Offset, until: Offset) {
-        self.passed(topic, partition, next, until);
+    async fn run(&self, mut course: Course) {
+        self.passed(&mut course);
         loop {
-            let Err(error) = self.read(topic, partition, &mut next, until).await else { continue };
+            let Err(error) = self.read(&mut course).await else { continue };
+            let Course { topic, partition, .. } = course;
             match error {
                 StreamError::Closed => return,
                 StreamError::OutOfRange { start, .. } => {
                     // Views cannot be trimmed; of replies, only those nobody can still wait for are.
                     error!(topic = topic.name(), partition, %error, "going on from the first record there is");
-                    next = start;
+                    course.next = start;
                 }
                 StreamError::Unavailable(_) | StreamError::Unusable(_) | StreamError::Revoked => {
                     warn!(topic = topic.name(), partition, %error, "trying again");
@@ -110,56 +125,59 @@ impl Follow {
         }
     }
 
-    async fn read(
-        &self,
-        topic: Topic,
-        partition: Partition,
-        next: &mut Offset,
-        until: Offset,
-    ) -> Result<(), StreamError> {
-        let mut tail = self.stream.tail(topic, partition, *next).await?;
+    async fn read(&self, course: &mut Course) -> Result<(), StreamError> {
+        let mut tail = self.stream.tail(course.topic, course.partition, course.next).await?;
         loop {
             let records = tail.next(BATCH).await?;
             if records.is_empty() {
                 // The tail passed the end as it was when it was opened, and that was not before `until` was asked for.
-                *next = until.max(*next);
+                course.next = course.until.max(course.next);
             }
             for stored in records {
-                match topic {
-                    Topic::Views => self.view(&stored),
+                match course.topic {
+                    Topic::Views => self.view(&stored, course.loading.as_mut()),
                     _ => self.reply(&stored),
                 }
-                *next = stored.offset + 1;
+                course.next = stored.offset + 1;
             }
-            self.passed(topic, partition, *next, until);
+            self.passed(course);
         }
     }
 
-    fn passed(&self, topic: Topic, partition: Partition, next: Offset, until: Offset) {
-        if topic == Topic::Views && self.ready.progress(partition, next, until) {
+    /// Whether what was there at the start has been read, of this partition and of all.
+    fn passed(&self, course: &mut Course) {
+        if course.topic != Topic::Views {
+            return;
+        }
+        if course.next >= course.until
+            && let Some(loading) = course.loading.take()
+        {
+            self.views.loaded(loading);
+        }
+        if self.ready.progress(course.partition, course.next, course.until) {
+            self.views.complete();
+            self.ready.open();
             info!("views are complete");
         }
     }
 
-    fn view(&self, stored: &Stored) {
-        let view = match cloudevents::decode_view(&stored.record) {
+    fn view(&self, stored: &Stored, loading: Option<&mut Loading>) {
+        let view = match cloudevents::decode_view_ref(&stored.record) {
             Ok(view) => view,
             Err(error) => return self.unreadable(stored, &error),
         };
-        let (Some(entity_type), Some(id)) = (self.registry.get(view.key.entity_type.as_str()), &view.key.id) else {
-            // A type that this gateway does not serve.
-            return;
-        };
-        match Held::new(entity_type, id.clone(), view.version, view.time, view.object, &view.data_schema) {
+        // A type that this gateway does not serve is passed over.
+        let Some(entity_type) = self.registry.get(view.entity_type) else { return };
+        let name = entity_type.name();
+        match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
             Ok(held) => {
-                let held = Arc::new(held);
-                self.views.apply(entity_type.name(), Arc::clone(&held));
-                self.retrieves.detach(&view.key);
-                self.answers.view(&view.key, view.correlation, held);
+                self.views.apply(name, &held, loading);
+                self.retrieves.detach(name, view.id);
+                self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {
-                let error = DecodeError { reason, correlation: Some(view.correlation), key: Some(view.key) };
-                self.unreadable(stored, &error);
+                let key = EntityId::parse(view.id).map(|id| Key::new(name.clone(), id));
+                self.unreadable(stored, &DecodeError { reason, correlation: Some(view.correlation), key });
             }
         }
     }
@@ -174,9 +192,10 @@ impl Follow {
     /// An older view would be wrong, so the entity has none until a readable one comes.
     fn unreadable(&self, stored: &Stored, error: &DecodeError) {
         self.unreadable_event(stored, "dos.views", error);
-        if let Some(key) = &error.key {
-            self.views.mark_unreadable(key);
-            self.retrieves.detach(key);
+        let Some(key) = &error.key else { return };
+        self.views.mark_unreadable(key);
+        if let Some(id) = &key.id {
+            self.retrieves.detach(&key.entity_type, id.as_str());
         }
     }
 

@@ -4,14 +4,13 @@ mod follow;
 mod held;
 mod materialised;
 mod on_demand;
+mod sorted;
 
-use std::sync::Arc;
-
-use contract::{Key, Registry, TypeName};
+use contract::{EntityId, Key, Registry, TypeName};
 
 pub(crate) use follow::Follow;
 pub(crate) use held::Held;
-pub(crate) use materialised::Materialised;
+pub(crate) use materialised::{Loading, Materialised};
 pub(crate) use on_demand::{Boarding, Flights, OnDemand};
 
 use crate::config::{Config, ViewMode};
@@ -19,7 +18,7 @@ use crate::config::{Config, ViewMode};
 /// What is known of an entity without asking.
 #[derive(Debug)]
 pub(crate) enum Look {
-    Found(Arc<Held>),
+    Found(Held),
     Absent,
     /// Its latest view could not be read.
     Unreadable,
@@ -48,10 +47,36 @@ impl Views {
         }
     }
 
-    pub(crate) fn apply(&self, entity_type: &TypeName, held: Arc<Held>) {
+    /// Takes a view if it is newer than what is there; `loading` is there while its partition catches up.
+    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, loading: Option<&mut Loading>) {
         match self {
-            Self::Materialised(views) => views.apply(entity_type, held),
-            Self::OnDemand(views) => views.apply(&Key::new(entity_type.clone(), held.id.clone()), held),
+            Self::Materialised(views) => views.apply(entity_type, held, loading),
+            Self::OnDemand(views) => {
+                if let Some(id) = EntityId::parse(held.id()) {
+                    views.apply(&Key::new(entity_type.clone(), id), held);
+                }
+            }
+        }
+    }
+
+    /// So many records are on the topic at the start.
+    pub(crate) fn expect(&self, records: u64) {
+        if let Self::Materialised(views) = self {
+            views.expect(records);
+        }
+    }
+
+    /// A partition has caught up.
+    pub(crate) fn loaded(&self, loading: Loading) {
+        if let Self::Materialised(views) = self {
+            views.loaded(loading);
+        }
+    }
+
+    /// Everything that was on the topic at the start has been applied.
+    pub(crate) fn complete(&self) {
+        if let Self::Materialised(views) = self {
+            views.complete();
         }
     }
 
@@ -70,7 +95,7 @@ impl Views {
                 true
             }
             Self::Materialised(views) => match views.look(key) {
-                Look::Found(held) => held.version >= version,
+                Look::Found(held) => held.version() >= version,
                 // No later view can lift this mark before it is read; waiting would only delay the answer.
                 Look::Unreadable => true,
                 Look::Absent | Look::Unknown => false,

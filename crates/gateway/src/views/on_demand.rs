@@ -1,8 +1,8 @@
 //! A bounded cache of views, kept current by the views that pass; what it lacks is asked for.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use contract::Key;
@@ -24,7 +24,7 @@ pub(crate) struct OnDemand {
 
 #[derive(Clone, Debug)]
 enum Slot {
-    View(Arc<Held>),
+    View(Held),
     Absent,
     Unreadable,
 }
@@ -72,10 +72,10 @@ impl OnDemand {
     }
 
     /// Takes a view if it is newer than what is there.
-    pub(crate) fn apply(&self, key: &Key, held: Arc<Held>) {
+    pub(crate) fn apply(&self, key: &Key, held: &Held) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
-            Some(Slot::View(before)) if before.version >= held.version => Op::Nop,
-            _ => Op::Put(Slot::View(held)),
+            Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
+            _ => Op::Put(Slot::View(held.clone())),
         });
     }
 
@@ -94,7 +94,7 @@ impl OnDemand {
     /// Forgets what is older than a version that is known to exist.
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
-            Some(Slot::View(held)) if held.version >= version => Op::Nop,
+            Some(Slot::View(held)) if held.version() >= version => Op::Nop,
             None => Op::Nop,
             Some(_) => Op::Remove,
         });
@@ -104,6 +104,8 @@ impl OnDemand {
 /// Retrieves under way, one per key: whoever misses the same key waits for the same answer.
 pub(crate) struct Flights<T> {
     by_key: Mutex<HashMap<Key, Flight<T>>>,
+    /// So that a view that passes costs no lock while nothing is under way.
+    count: AtomicUsize,
     numbers: AtomicU64,
 }
 
@@ -122,7 +124,7 @@ pub(crate) enum Boarding<T> {
 
 impl<T: Clone> Flights<T> {
     pub(crate) fn new() -> Self {
-        Self { by_key: Mutex::new(HashMap::new()), numbers: AtomicU64::new(0) }
+        Self { by_key: Mutex::default(), count: AtomicUsize::new(0), numbers: AtomicU64::new(0) }
     }
 
     pub(crate) fn board(&self, key: &Key) -> Boarding<T> {
@@ -133,12 +135,19 @@ impl<T: Clone> Flights<T> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let (send, result) = watch::channel(None);
         by_key.insert(key.clone(), Flight { number, result: result.clone() });
+        self.count.store(by_key.len(), Ordering::SeqCst);
         Boarding::Leads { number, send, result }
     }
 
     /// A newer view passed: who asks from now on must not get the answer of an older question.
     pub(crate) fn detach(&self, key: &Key) {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
+        by_key.remove(key);
+        self.count.store(by_key.len(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
     }
 
     /// Ends a flight; whether no view of the key came meanwhile, so that its result may be kept.
@@ -147,6 +156,7 @@ impl<T: Clone> Flights<T> {
         let still = by_key.get(key).is_some_and(|flight| flight.number == number);
         if still {
             by_key.remove(key);
+            self.count.store(by_key.len(), Ordering::SeqCst);
         }
         still
     }

@@ -166,7 +166,8 @@ impl Run<'_> {
 
     /// Sets an event aside and, where it tells whom, answers it as failed.
     fn unreadable(&mut self, stored: &Stored, error: &DecodeError) {
-        self.send(Topic::Quarantine, self.quarantined(stored, &error.reason));
+        let size_bytes_max = self.context.message_bytes_max;
+        self.send(Topic::Quarantine, encode_quarantined(Topic::Commands, stored, &error.reason, size_bytes_max));
         let (Some(correlation), Some(key)) = (error.correlation, error.key.clone()) else {
             return self.count(error.key.as_ref(), "unknown", "quarantined");
         };
@@ -183,14 +184,6 @@ impl Run<'_> {
             }
         };
         self.reply(&Reply { correlation, key, version, time: self.context.env.now(), body }, "unknown");
-    }
-
-    fn quarantined(&self, stored: &Stored, reason: &str) -> Record {
-        let record = encode_quarantined(Topic::Commands, stored, reason);
-        if record.size_bytes() <= self.context.message_bytes_max {
-            return record;
-        }
-        Record { value: bytes::Bytes::new(), ..record }
     }
 
     fn remember(&mut self, outcome: Option<Outcome>) {

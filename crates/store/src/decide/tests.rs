@@ -122,6 +122,36 @@ fn what_changes_nothing_makes_no_version() {
     }
 }
 
+/// A type with a number and an object among its fields, and one entity of it.
+fn place(data: Value) -> (Arc<EntityType>, State) {
+    let text = r#"{"type":"object","properties":{"latitude":{"type":"number"},"extra":{"type":"object"}}}"#;
+    let registry = Registry::with_files(&[("provider".to_owned(), text.to_owned())]).unwrap();
+    let entity_type = Arc::clone(registry.get("provider").unwrap());
+    let state = State::Live(decide(&entity_type, &State::Absent, None, &create(data), at(0)).next.unwrap());
+    (entity_type, state)
+}
+
+#[test]
+fn another_spelling_of_a_number_makes_no_version() {
+    let (entity_type, state) = place(json!({"latitude":51.0,"extra":{"a":[1,{"b":2.0}]}}));
+    for data in [json!({"latitude":51}), json!({"latitude":51.0,"extra":{"a":[1.0,{"b":2}]}})] {
+        assert!(decide(&entity_type, &state, None, &update(data), at(9)).next.is_none());
+    }
+    for data in [json!({"latitude":51.5}), json!({"extra":{"a":[1,{"b":3}]}}), json!({"extra":{"a":[]}})] {
+        assert!(decide(&entity_type, &state, None, &update(data), at(9)).next.is_some());
+    }
+}
+
+#[test]
+fn what_get_gave_of_a_nested_null_can_be_put_back() {
+    let (entity_type, state) = place(json!({"extra":{"a":null,"b":{"c":null,"d":[null,{"e":null}]}}}));
+    let State::Live(entity) = &state else { panic!("an entity") };
+    assert_eq!(object(entity)["extra"], json!({"b":{"d":[null,{"e":null}]}}));
+    let mut full = map(object(entity));
+    full.retain(|name, _| !["created", "updated"].contains(&name.as_str()));
+    assert!(decide(&entity_type, &state, None, &update(Value::Object(full)), at(9)).next.is_none());
+}
+
 #[test]
 fn times_grow_where_the_clock_stands_still_or_goes_back() {
     let next = decide(&provider(), &live(), None, &update(json!({"name":"B"})), at(-500)).next.unwrap();

@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use contract::{Env, Offset, Topic};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
@@ -22,6 +23,8 @@ use super::{Embedded, Handle, Options, Shared, cleaner, format};
 const FILE: &str = "dos.sqlite";
 const NEW_FILE: &str = "dos.sqlite.new";
 const LOCK_FILE: &str = "dos.lock";
+/// How long to wait before the lock is tried again: [`Embedded::is_open`] takes it for an instant.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Reads that may wait: a caller has one under way, a tail one.
 const READS_MAX: usize = 1024;
@@ -37,13 +40,16 @@ pub enum OpenError {
     #[error("{} is in use by another process; stop that one, or use another data folder", .0.display())]
     Locked(PathBuf),
     /// The folder cannot be made or written.
-    #[error("the data folder {} cannot be written ({source}); let this user own it, or set another data folder", folder.display())]
+    #[error("the data folder {} cannot be written ({reason}); let this user own it, or set another data folder", folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
+    /// The folder is no folder.
+    #[error("{} is a file, and the data needs a folder; set another data folder", .0.display())]
+    NotFolder(PathBuf),
     /// The file cannot be written.
     #[error("{} is read-only; give this user the right to write it, or restore a copy that can be written", .0.display())]
     ReadOnly(PathBuf),
@@ -88,6 +94,19 @@ pub enum OpenError {
         /// What it is.
         found: String,
     },
+    /// The file has another number of partitions than was asked for.
+    #[error(
+        "{} was made with {found} partitions, not {asked}, and their number is fixed; ask for {found} or for none, or export \
+         everything and import it into a new data folder", file.display()
+    )]
+    Partitions {
+        /// The file.
+        file: PathBuf,
+        /// Its number.
+        found: u32,
+        /// The one asked for.
+        asked: u32,
+    },
     /// An option is out of its range.
     #[error("{0}")]
     Option(&'static str),
@@ -117,6 +136,9 @@ pub(super) fn open(folder: &Path, options: Options, env: Arc<dyn Env>) -> Result
     let connection = connect(&file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(sql)?;
     // Before any setting, as these write to the file.
     let (cluster, partitions) = check_content(&connection, &file)?;
+    if options.partitions_strict && partitions != options.partitions {
+        return Err(OpenError::Partitions { file, found: partitions, asked: options.partitions });
+    }
     set_up_writer(&connection, &file, &options)?;
     let ends = ends(&connection, partitions).map_err(sql)?;
 
@@ -178,14 +200,29 @@ fn start(
 }
 
 fn lock_folder(folder: &Path) -> Result<File, OpenError> {
-    let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
-    std::fs::create_dir_all(folder).map_err(failed)?;
+    let failed = |reason| OpenError::Folder { folder: folder.to_owned(), reason };
+    std::fs::create_dir_all(folder).map_err(|error| match folder.metadata() {
+        Ok(metadata) if !metadata.is_dir() => OpenError::NotFolder(folder.to_owned()),
+        _ => failed(error),
+    })?;
     let path = folder.join(LOCK_FILE);
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(folder.join(FILE))),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    for pause in [LOCK_PAUSE, LOCK_PAUSE, Duration::ZERO] {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(pause),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+    }
+    Err(OpenError::Locked(folder.join(FILE)))
+}
+
+impl Embedded {
+    /// Whether a process has the file of this folder open; no where that cannot be told.
+    pub fn is_open(folder: &Path) -> bool {
+        let Ok(lock) = File::open(folder.join(LOCK_FILE)) else { return false };
+        // Held for an instant if nobody has it: `lock_folder` waits for longer than that.
+        matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 }
 
@@ -247,7 +284,7 @@ fn check_identity(file: &Path, id: i32, version: i32) -> Result<(), OpenError> {
 /// Makes a whole file under another name, then gives it its own.
 fn create(folder: &Path, options: &Options, env: &dyn Env) -> Result<(), OpenError> {
     let (new, file) = (folder.join(NEW_FILE), folder.join(FILE));
-    let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
+    let failed = |reason| OpenError::Folder { folder: folder.to_owned(), reason };
     for left_over in [new.clone(), folder.join("dos.sqlite.new-journal")] {
         match std::fs::remove_file(left_over) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
@@ -320,12 +357,12 @@ fn text(value: rusqlite::types::ValueRef<'_>) -> String {
     }
 }
 
-/// A connection that only reads.
+/// A connection that only reads. It does not map the file into memory: measured, that makes neither a start nor writes
+/// faster, its pages count as the process's memory, and a disk error would be a signal.
 pub(super) fn connect_reader(file: &Path) -> rusqlite::Result<Connection> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -8192)?;
-    connection.query_row("PRAGMA mmap_size = 2147418112", (), |_| Ok(())).optional()?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Options {
     /// Partitions of each topic of a new file, 1 to 1024; a file that exists keeps its number.
     pub partitions: u32,
+    /// Refuse a file that exists and has another number of partitions.
+    pub partitions_strict: bool,
     /// How long commands, replies and quarantined events are kept, at least.
     pub retention: Duration,
     /// The most jobs that wait for the writer; more are refused at once.
@@ -39,7 +41,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            partitions: 8,
+            partitions: 2,
+            partitions_strict: false,
             retention: Duration::from_secs(48 * 3600),
             queue_max: 16_384,
             queue_bytes_max: 64 << 20,

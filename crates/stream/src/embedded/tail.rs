@@ -15,9 +15,10 @@ use super::ring::{Found, Mark};
 use super::{Shared, format};
 use crate::{StreamError, Tail};
 
-/// Rows and bytes of one read: large enough for the disk, short enough for the log to be reset between two.
+/// Rows and bytes of one read: large enough for the disk, short enough for the log to be reset between two, and small
+/// enough for the allocator to use the same memory for the next one.
 const READ_RECORDS_MAX: usize = 2048;
-const READ_BYTES_MAX: usize = 4 << 20;
+const READ_BYTES_MAX: usize = 256 << 10;
 
 /// Rows of a partition, and the offset from which to read on.
 pub(super) struct Batch {
@@ -134,37 +135,61 @@ pub(super) fn read(
     records_max: usize,
 ) -> Result<Batch, StreamError> {
     let mut batch = Batch { records: Vec::new(), next: end };
-    let mut size_bytes = 0;
+    let mut rows = Rows { bytes: Vec::with_capacity(READ_BYTES_MAX), rows: Vec::new() };
     let mut statement = connection.prepare_cached(format::sql(topic).read).map_err(unavailable)?;
     let range = (format::id(partition, from), format::id(partition, end), records_max.try_into().unwrap_or(i64::MAX));
-    let mut rows = statement.query(range).map_err(unavailable)?;
-    while let Some(row) = rows.next().map_err(unavailable)? {
-        let stored = stored(row, partition)?;
-        size_bytes += stored.record.size_bytes();
-        batch.records.push(stored);
-        if batch.records.len() >= records_max || size_bytes >= READ_BYTES_MAX {
-            batch.next = batch.records.last().map_or(end, |stored| stored.offset + 1);
+    let mut found = statement.query(range).map_err(unavailable)?;
+    while let Some(row) = found.next().map_err(unavailable)? {
+        rows.add(row)?;
+        if rows.rows.len() >= records_max || rows.bytes.len() >= READ_BYTES_MAX {
+            batch.next = rows.rows.last().map_or(end, |row| row.offset + 1);
             break;
         }
     }
+    batch.records = rows.finish(partition)?;
     Ok(batch)
 }
 
-fn stored(row: &Row<'_>, partition: Partition) -> Result<Stored, StreamError> {
-    let blob = |column| row.get_ref(column).map_err(unavailable)?.as_blob().map_err(unavailable);
-    let offset = format::offset(row.get(0).map_err(unavailable)?);
-    let (key, headers, value) = (blob(1)?, blob(2)?, blob(3)?);
-    // One allocation a record, not one a batch: who keeps a record must not keep its neighbours.
-    let mut whole = Vec::with_capacity(key.len() + headers.len() + value.len());
-    whole.extend_from_slice(key);
-    whole.extend_from_slice(headers);
-    whole.extend_from_slice(value);
-    let (key_len, headers_end) = (key.len(), key.len() + headers.len());
-    let whole = Bytes::from(whole);
-    let headers = Headers::from_bytes(whole.slice(key_len..headers_end))
-        .ok_or_else(|| StreamError::Unavailable(format!("the headers at offset {offset} are damaged")))?;
-    let record = Record { key: whole.slice(..key_len), headers, value: whole.slice(headers_end..) };
-    Ok(Stored { partition, offset, record })
+/// Rows as they are read, in one allocation: records that come from the file are read and let go.
+struct Rows {
+    bytes: Vec<u8>,
+    rows: Vec<Bounded>,
+}
+
+/// Where the parts of a row end; each begins where the one before ends.
+struct Bounded {
+    offset: Offset,
+    key_end: usize,
+    headers_end: usize,
+    value_end: usize,
+}
+
+impl Rows {
+    fn add(&mut self, row: &Row<'_>) -> Result<(), StreamError> {
+        let offset = format::offset(row.get(0).map_err(unavailable)?);
+        let mut part = |column| {
+            let blob = row.get_ref(column).map_err(unavailable)?.as_blob().map_err(unavailable)?;
+            self.bytes.extend_from_slice(blob);
+            Ok(self.bytes.len())
+        };
+        let (key_end, headers_end, value_end) = (part(1)?, part(2)?, part(3)?);
+        self.rows.push(Bounded { offset, key_end, headers_end, value_end });
+        Ok(())
+    }
+
+    fn finish(self, partition: Partition) -> Result<Vec<Stored>, StreamError> {
+        let bytes = Bytes::from(self.bytes);
+        let mut begin = 0;
+        let stored = self.rows.into_iter().map(|Bounded { offset, key_end, headers_end, value_end }| {
+            let key = bytes.slice(begin..key_end);
+            begin = value_end;
+            let headers = Headers::from_bytes(bytes.slice(key_end..headers_end))
+                .ok_or_else(|| StreamError::Unavailable(format!("the headers at offset {offset} are damaged")))?;
+            let record = Record { key, headers, value: bytes.slice(headers_end..value_end) };
+            Ok(Stored { partition, offset, record })
+        });
+        stored.collect()
+    }
 }
 
 /// An error of the database, as a reader sees it.

@@ -113,6 +113,21 @@ async fn folder_that_cannot_be_written() {
     std::fs::write(&not_a_folder, b"").unwrap();
     assert!(matches!(refusal(&not_a_folder.join("data")), OpenError::Folder { .. }));
     assert!(matches!(refusal(Path::new("/proc/self")), OpenError::Folder { .. }));
+    let error = refusal(&not_a_folder);
+    assert!(matches!(error, OpenError::NotFolder(_)), "{error}");
+    assert!(std::error::Error::source(&error).is_none(), "the message has the cause already");
+}
+
+#[tokio::test]
+async fn who_has_it_can_be_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(!Embedded::is_open(folder.path()));
+    let fixture = Fixture::new(options()).await;
+    assert!(Embedded::is_open(fixture.folder.path()));
+    fixture.stream.close().await;
+    assert!(!Embedded::is_open(fixture.folder.path()));
+    // Asking is no obstacle to opening.
+    fixture.reopen().await;
 }
 
 #[tokio::test]
@@ -131,6 +146,18 @@ async fn partitions_and_cluster_are_the_files() {
     let fixture = fixture.reopen().await;
     assert_eq!(topology(&fixture.stream).await, before);
     assert_ne!(topology(&Fixture::new(options()).await.stream).await.cluster, before.cluster);
+}
+
+#[tokio::test]
+async fn another_number_of_partitions() {
+    let fixture = Fixture::new(options()).await;
+    fixture.stream.close().await;
+    let (folder, env) = (fixture.folder.path(), Arc::new(TestEnv::new()));
+    let asked = |partitions| Options { partitions, partitions_strict: true, ..options() };
+    let error = crate::fixture::open(folder, &asked(9), &env).await.unwrap_err();
+    assert!(matches!(error, OpenError::Partitions { found: 2, asked: 9, .. }), "{error}");
+    assert!(error.to_string().contains("ask for 2 or for none"), "{error}");
+    crate::fixture::open(folder, &asked(2), &env).await.unwrap();
 }
 
 #[tokio::test]

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// Seconds of load per round and side.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
+    /// Measure the programs as they were built last.
+    #[arg(long)]
+    no_build: bool,
     /// Entities of the restart.
     #[arg(long, default_value_t = 1_000_000)]
     entities: u64,
@@ -58,7 +61,9 @@ impl Display for Bench {
 
 /// Builds, measures and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    Program::cargo().args(["build", "--release", "-p", "dos", "-p", "bench"]).run(BUILD_LIMIT)?;
+    if !arguments.no_build {
+        Program::cargo().args(["build", "--release", "-p", "dos", "-p", "bench"]).run(BUILD_LIMIT)?;
+    }
     println!("\n{}", machine::describe());
     let mut reports = Vec::new();
     for bench in Bench::value_variants() {

@@ -13,7 +13,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const INSTALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 const RUN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Installs what is missing and runs the script, which learns from `CHROMIUM` and `DOS` where the two programs are.
+/// Installs what is missing and runs the script, which learns from `CHROMIUM` and `DOS_BIN` where the two programs are.
 pub(super) fn run() -> Result<()> {
     let directory = workspace_root().join("tests/browser");
     ensure!(directory.join("run.mjs").is_file(), "tests/browser/run.mjs is missing");
@@ -24,11 +24,12 @@ pub(super) fn run() -> Result<()> {
         let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
         Program::new(npm).args(arguments).current_dir(&directory).run(INSTALL_LIMIT)?;
     }
-    Program::cargo().args(["build", "-p", "dos"]).run(BUILD_LIMIT)?;
+    // As the tests build it: with `build`, Cargo would choose other features and compile it once more.
+    Program::cargo().args(["test", "--workspace", "--no-run"]).run(BUILD_LIMIT)?;
     Program::new(node)
         .args(["tests/browser/run.mjs"])
         .env("CHROMIUM", chromium)
-        .env("DOS", workspace_root().join("target/debug/dos"))
+        .env("DOS_BIN", workspace_root().join("target/debug/dos"))
         .run(RUN_LIMIT)
 }
 

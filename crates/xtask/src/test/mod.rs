@@ -90,11 +90,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The integration tests start `target/debug/dos`, some under strace, and use servers that are started once for all.
+/// The integration tests run `dos` under strace and the README's examples with curl, and use servers that are started once
+/// for all.
 fn run_tests() -> Result<()> {
     ensure_package("strace", "strace")?;
+    ensure_package("curl", "curl")?;
     let servers = servers::start(Kind::value_variants(), 1)?;
-    Program::cargo().args(["build", "-p", "dos"]).run(BUILD_LIMIT)?;
     let tests = Program::cargo().args(["test", "--workspace", "--no-fail-fast"]);
     servers.variables.iter().fold(tests, |tests, (name, value)| tests.env(name, value)).run(TEST_LIMIT)
 }

@@ -10,7 +10,7 @@ const NINTH: &str = r##"{
     "type": "object", "required": ["plate"], "dependentRequired": {"seats": ["wheels"]}, "x-label": "plate",
     "$defs": {"size": {"type": "integer", "minimum": 1}},
     "properties": {
-        "plate": {"type": "string", "minLength": 1, "maxLength": 8, "x-alias": "number plate/~ä"},
+        "plate": {"type": "string", "minLength": 1, "maxLength": 8, "x-alias": "number-plate"},
         "seats": {"$ref": "#/$defs/size"},
         "wheels": {"type": ["integer", "null"], "default": 4},
         "parts": {"type": "array", "items": {"type": ["object", "number", "string"]}, "maxItems": 3},
@@ -70,22 +70,15 @@ fn full_object(entity_type: &EntityType, draft: &Draft) {
     assert_eq!(entity_type.render(&id, &fields, created, updated), written);
     assert_eq!(entity_type.render_again(&id, &written).unwrap(), written);
 
-    // What GET gave can be PUT back. (In an object within, `null` clears a member: RFC 7396.)
+    // What GET gave can be PUT back.
     let full = contract::json::parse_object(&written).unwrap();
     let names = entity_type.fields().iter().map(|field| field.name.as_str());
     let order = ["id"].into_iter().chain(names).chain(["created", "updated"]);
     assert!(full.keys().eq(order), "every declared field, in schema order");
     let rules = Rules { complete: false, id: IdRule::Equal(&id), timestamps: Timestamps::Ignore };
     let patch = entity_type.accept(full, rules).unwrap().fields;
-    if !patch.values().any(has_null_member) {
-        let merged = entity_type.merge(&draft.fields, patch);
-        assert_eq!(entity_type.render(&id, &merged, created, updated), written);
-    }
-}
-
-fn has_null_member(value: &Value) -> bool {
-    let Value::Object(map) = value else { return false };
-    map.values().any(|value| value.is_null() || has_null_member(value))
+    let merged = entity_type.merge(&draft.fields, patch);
+    assert_eq!(entity_type.render(&id, &merged, created, updated), written);
 }
 
 fn faults(problem: &Problem) {

@@ -33,12 +33,23 @@ fn refused(bytes: &[u8], error: &JsonError, witness: Result<&Value, &serde_json:
             assert!(parse(bytes).is_ok());
         }
         (JsonError::NotUtf8(_), Ok(_)) => panic!("serde_json reads it"),
+        (JsonError::OutOfRange { .. }, Ok(value)) => assert!(has_huge(value), "{value}"),
         (JsonError::Malformed(reason), Ok(value)) => {
             let text = std::str::from_utf8(bytes).unwrap();
             // A value that a repeated key replaced may have been the deep one.
             let repeated = names(value) < colons(text);
             assert!(depth(value) > DEPTH_MAX || repeated || has_magic_key(text), "{reason}");
         }
+    }
+}
+
+/// Whether a number has the magnitude of one that 64 bits cannot hold.
+fn has_huge(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_some_and(|number| number.abs() >= 9.2e18),
+        Value::Array(items) => items.iter().any(has_huge),
+        Value::Object(map) => map.values().any(has_huge),
+        _ => false,
     }
 }
 

@@ -63,7 +63,7 @@ fn refused(record: &Record, error: &DecodeError) -> bool {
 /// A quarantined event holds the key, every header in order, and the value as they came, with the place and the reason.
 pub(crate) fn quarantined(record: &Record, reason: &str) {
     let stored = Stored { partition: 3, offset: 70, record: record.clone() };
-    let kept = encode_quarantined(Topic::Commands, &stored, reason);
+    let kept = encode_quarantined(Topic::Commands, &stored, reason, 2 << 20);
     assert_eq!(&kept.key[..], b"dos.commands:3:70");
     assert_eq!(kept.value, record.value);
     let headers: Vec<_> = kept.headers.iter().collect();

@@ -1,4 +1,4 @@
-use crate::client::fake::{Clock, Fake, Heard};
+use crate::client::fake::{Clock, Fake, Heard, never};
 
 use super::*;
 
@@ -93,9 +93,11 @@ async fn what_was_exported_can_be_imported() {
         url: setup.fake.url.clone(),
         dry_run: false,
         parallel: 2,
+        create_only: false,
         no_timestamps: false,
     };
-    let report = crate::client::import::run(&args, Arc::new(Clock::default()), &Heard::default()).await.unwrap();
+    let (env, heard) = (Arc::new(Clock::default()), Heard::default());
+    let report = crate::client::import::run(&args, env, &heard, &never()).await.unwrap();
     assert_eq!((report.total().created, report.is_clean()), (2, true));
     assert!(setup.dir.path().exists());
 }

@@ -1,6 +1,6 @@
 use std::sync::atomic::Ordering;
 
-use crate::client::fake::{Clock, Fake, Fault, Heard};
+use crate::client::fake::{Clock, Fake, Fault, Heard, never};
 
 use super::*;
 
@@ -17,13 +17,20 @@ impl Setup {
             std::fs::write(dir.path().join(name), text).unwrap();
         }
         let paths = vec![dir.path().to_owned()];
-        let args = Args { paths, url: fake.url.clone(), dry_run: false, parallel: 4, no_timestamps: false };
+        let args = Args {
+            paths,
+            url: fake.url.clone(),
+            dry_run: false,
+            parallel: 4,
+            create_only: false,
+            no_timestamps: false,
+        };
         Self { fake, dir, args }
     }
 
     async fn run(&self) -> (Report, Vec<String>) {
         let heard = Heard::default();
-        let report = run(&self.args, Arc::new(Clock::default()), &heard).await.unwrap();
+        let report = run(&self.args, Arc::new(Clock::default()), &heard, &never()).await.unwrap();
         let dir = format!("{}/", self.dir.path().display());
         let complaints = heard.complaints.into_inner().unwrap();
         if report.stopped.is_none() {
@@ -53,6 +60,78 @@ async fn a_second_run_changes_nothing_and_a_changed_row_is_merged() {
     std::fs::write(setup.dir.path().join("event.jsonl"), "{\"id\":\"p1\",\"name\":\"other\"}").unwrap();
     let (third, _) = setup.run().await;
     assert_eq!(third.types[0].1, Counts { rows: 1, updated: 1, ..Counts::default() });
+}
+
+#[tokio::test]
+async fn what_is_or_was_there_can_be_left_alone() {
+    let mut setup = Setup::new(&[("provider.jsonl", &rows(0..5))]).await;
+    setup.args.create_only = true;
+    let of = |id: &str| ("provider".to_owned(), id.to_owned());
+    setup.fake.with(|state| {
+        state.entities.insert(of("p1"), (3, serde_json::json!({"id": "p1", "name": "edited"})));
+        state.pages.insert("/provider/p2".to_owned(), (410, "{}".to_owned(), None));
+        state.faults.extend([Fault::Lost, Fault::Forgotten, Fault::Later]);
+    });
+    let (report, complaints) = setup.run().await;
+    assert_eq!(report.total(), Counts { rows: 5, created: 3, kept: 1, gone: 1, ..Counts::default() }, "{complaints:?}");
+    assert!(report.create_only && report.is_clean());
+    setup.fake.with(|state| {
+        assert_eq!(state.entities[&of("p1")].1["name"], "edited");
+        assert!(!state.entities.contains_key(&of("p2")));
+        state.seen.clear();
+    });
+    let (again, _) = setup.run().await;
+    assert_eq!(again.total(), Counts { rows: 5, kept: 4, gone: 1, ..Counts::default() });
+    assert!(setup.fake.with(|state| state.seen.iter().all(|line| line.starts_with("GET"))), "nothing is written");
+}
+
+#[tokio::test]
+async fn an_interrupt_ends_it_with_a_report() {
+    let setup = Setup::new(&[("event.jsonl", &rows(0..2)), ("provider.jsonl", &rows(0..50_000))]).await;
+    let (interrupt, interrupted) = watch::channel(false);
+    let heard = Heard::default();
+    let import = run(&setup.args, Arc::new(Clock::default()), &heard, &interrupted);
+    let later = async {
+        while setup.fake.with(|state| state.seen.len() < 50) {
+            tokio::task::yield_now().await;
+        }
+        interrupt.send_replace(true);
+    };
+    let report = tokio::join!(import, later).0.unwrap();
+    let total = report.total();
+    assert_eq!(report.stopped.as_deref(), Some("interrupted"));
+    assert!(total.created > 2 && total.rows < 50_000 && total.created + total.unknown == total.rows, "{report:?}");
+
+    let early = run(&setup.args, Arc::new(Clock::default()), &heard, &interrupted).await.unwrap_err();
+    assert_eq!(early.to_string(), "interrupted before a row was sent");
+}
+
+#[tokio::test]
+async fn a_link_that_leads_nowhere_is_no_empty_file() {
+    let setup = Setup::new(&[("provider.jsonl", &rows(0..1))]).await;
+    std::os::unix::fs::symlink("gone.jsonl", setup.dir.path().join("event.jsonl")).unwrap();
+    let error = run(&setup.args, Arc::new(Clock::default()), &Heard::default(), &never()).await.unwrap_err();
+    let text = format!("{error:#}");
+    assert!(text.starts_with("cannot follow ") && text.contains("event.jsonl to gone.jsonl"), "{text}");
+    assert!(check_paths(&setup.args.paths).is_err());
+    assert!(setup.fake.with(|state| state.seen.is_empty()));
+}
+
+#[tokio::test]
+async fn what_is_no_directory_of_services_is_refused_at_once() {
+    let mut setup = Setup::new(&[("provider.jsonl", &rows(0..1))]).await;
+    setup.args.url = format!("{}/foo", setup.fake.url);
+    for (status, body, words) in [
+        (404, "{}", "was answered with: HTTP 404"),
+        (200, "<html>", "does not list resources"),
+        (200, "[]", "lists no resource"),
+    ] {
+        setup.fake.with(|state| state.pages.insert("/foo/".to_owned(), (status, body.to_owned(), None)));
+        let error = run(&setup.args, Arc::new(Clock::default()), &Heard::default(), &never()).await.unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains(words) && text.contains("--url"), "{text}");
+    }
+    assert!(setup.fake.with(|state| state.seen.iter().all(|line| line == "GET /foo/")));
 }
 
 #[tokio::test]
@@ -151,7 +230,8 @@ async fn a_dry_run_checks_and_sends_nothing() {
 async fn what_cannot_work_is_refused_before_a_row_is_sent() {
     let mut setup = Setup::new(&[("provider.jsonl", &rows(0..1)), ("costs.jsonl", "{}")]).await;
     let env: Arc<dyn Env> = Arc::new(Clock::default());
-    let error = async |args: &Args| format!("{:#}", run(args, Arc::clone(&env), &Heard::default()).await.unwrap_err());
+    let heard = Heard::default();
+    let error = async |args: &Args| format!("{:#}", run(args, Arc::clone(&env), &heard, &never()).await.unwrap_err());
     let text = error(&setup.args).await;
     assert!(text.contains("has no type \"costs\", only provider, event"), "{text}");
     assert!(setup.fake.with(|state| state.seen.iter().all(|line| line.starts_with("GET"))));

@@ -2,10 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shared::{accepted, add_problems, header_references, one_example, parameter_references, problem_response};
+use super::shared::{
+    DEPRECATION, PREFERENCE, accepted, add_problems, header_references, headers_of, one_example, parameter_references,
+    problem_response,
+};
 use super::{Names, OLD_PATHS, capital, reference};
 
-/// On responses that a cache may keep and must ask about.
+/// On responses that depend on who asks, and for what.
 const VARY: (&str, &str) = ("Vary", "Vary");
 
 /// Where operations are said to be: the type's own path, or the plural one of the 1.0.x specification.
@@ -52,7 +55,7 @@ impl Place<'_> {
         let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), VARY];
         let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
         let ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
-        finish(operation, [("200", ok)], &READ_PROBLEMS)
+        self.finish(operation, [("200", ok)], &READ_PROBLEMS)
     }
 
     fn get(&self) -> Value {
@@ -64,19 +67,20 @@ impl Place<'_> {
         let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
         let problems = [&READ_PROBLEMS[..], &["NotFound"]].concat();
-        finish(operation, [("200", ok), ("304", unchanged)], &problems)
+        self.finish(operation, [("200", ok), ("304", unchanged)], &problems)
     }
 
     fn create(&self) -> Value {
         let a = &self.names.a;
         let description = format!(
             "Creates {a} under a new id. Sending the same twice makes two; to choose the id, and be refused where it exists, use \
-            `PUT` with `If-None-Match: *`."
+            `PUT` with `If-None-Match: *`; here that condition never holds (`412`)."
         );
         let parameters = ["Prefer", "Timestamps"];
         let mut operation = self.operation("create", &parameters, &format!("Create {a}"), &description);
         operation["requestBody"] = self.body("Create");
-        finish(operation, [("201", self.created()), ("202", accepted()), ("422", self.invalid())], &WRITE_PROBLEMS)
+        let responses = [("201", self.created()), ("202", accepted(self.deprecation())), ("422", self.invalid())];
+        self.finish(operation, responses, &WRITE_PROBLEMS)
     }
 
     fn update(&self) -> Value {
@@ -92,12 +96,12 @@ impl Place<'_> {
         let parameters = ["Id", "CreateCondition", "Prefer", "Timestamps"];
         let mut operation = self.operation("update", &parameters, &summary, &description);
         operation["requestBody"] = self.body("Update");
-        let headers =
-            [("ETag", "ETag"), ("Content-Location", "ContentLocation"), ("Preference-Applied", "PreferenceApplied")];
+        let headers = [("ETag", "ETag"), ("Content-Location", "ContentLocation"), PREFERENCE, VARY];
         let ok = self.response(&format!("The {one} as it is now."), &headers, self.schema(""), "Updated");
-        let problems = [&WRITE_PROBLEMS[..], &["NotFound", "PreconditionFailed"]].concat();
-        let responses = [("200", ok), ("201", self.created()), ("202", accepted()), ("422", self.invalid())];
-        finish(operation, responses, &problems)
+        let problems = [&WRITE_PROBLEMS[..], &["WriteNotFound"]].concat();
+        let accepted = accepted(self.deprecation());
+        let responses = [("200", ok), ("201", self.created()), ("202", accepted), ("422", self.invalid())];
+        self.finish(operation, responses, &problems)
     }
 
     fn options(&self, suffix: &str, parameters: &[&str], allow: &str) -> Value {
@@ -109,7 +113,19 @@ impl Place<'_> {
         let mut operation =
             self.operation("options", parameters, "Which methods this path offers", "`Allow` lists the methods.");
         operation["operationId"] = format!("options{}{suffix}", self.names.component).into();
-        finish(operation, [("204", json!({"description": "The methods are in `Allow`.", "headers": headers}))], &[])
+        self.finish(
+            operation,
+            [("204", json!({"description": "The methods are in `Allow`.", "headers": headers}))],
+            &[],
+        )
+    }
+
+    fn finish<const N: usize>(&self, mut operation: Value, own: [(&str, Value); N], problems: &[&str]) -> Value {
+        let mut responses: Map<_, _> =
+            own.into_iter().map(|(status, response)| (status.to_owned(), response)).collect();
+        add_problems(&mut responses, problems, self.old);
+        operation["responses"] = responses.into();
+        operation
     }
 
     fn operation(&self, verb: &str, parameters: &[&str], summary: &str, description: &str) -> Value {
@@ -130,12 +146,8 @@ impl Place<'_> {
     }
 
     fn created(&self) -> Value {
-        let headers = [
-            ("Location", "Location"),
-            ("Content-Location", "ContentLocation"),
-            ("ETag", "ETag"),
-            ("Preference-Applied", "PreferenceApplied"),
-        ];
+        let headers =
+            [("Location", "Location"), ("Content-Location", "ContentLocation"), ("ETag", "ETag"), PREFERENCE, VARY];
         let mut response =
             self.response(&format!("The {} was created.", self.names.one), &headers, self.schema(""), "");
         let name = &self.names.component;
@@ -153,7 +165,7 @@ impl Place<'_> {
         }
         let description = "The body is JSON, but breaks the schema (`errors` has every bad field), or the object would be \
             larger than 512 KiB.";
-        problem_response(description, examples, self.deprecation())
+        problem_response(description, examples, &[&[PREFERENCE], self.deprecation()].concat())
     }
 
     fn body(&self, suffix: &str) -> Value {
@@ -185,27 +197,19 @@ impl Place<'_> {
     }
 
     fn deprecation(&self) -> &'static [(&'static str, &'static str)] {
-        if self.old { &[("Deprecation", "Deprecation"), ("Link", "SuccessorVersion")] } else { &[] }
+        if self.old { &DEPRECATION } else { &[] }
     }
 }
 
-fn finish<const N: usize>(mut operation: Value, own: [(&str, Value); N], problems: &[&str]) -> Value {
-    let mut responses: Map<_, _> = own.into_iter().map(|(status, response)| (status.to_owned(), response)).collect();
-    add_problems(&mut responses, problems);
-    operation["responses"] = responses.into();
-    operation
-}
-
 /// The problems of every read.
-const READ_PROBLEMS: [&str; 6] =
-    ["InvalidRequest", "Forbidden", "NotAcceptable", "Internal", "Unavailable", "NoAnswer"];
+const READ_PROBLEMS: [&str; 5] = ["Forbidden", "NotAcceptable", "ReadFailed", "Unavailable", "NoAnswer"];
 
 /// The problems of every write; what the body's schema breaks is said per type.
 const WRITE_PROBLEMS: [&str; 8] = [
     "BadRequest",
     "Forbidden",
     "NotAcceptable",
-    "RequestTimeout",
+    "PreconditionFailed",
     "BodyTooLarge",
     "UnsupportedMediaType",
     "WriteFailed",
@@ -227,8 +231,9 @@ fn head(get: &Value, suffix: &str) -> Value {
             if let Some(response) = response.as_object_mut() {
                 response.shift_remove("content");
             }
-        } else if response.get("$ref").is_some() {
-            *response = json!({"description": format!("As `GET`'s {status}, without the body."), "headers": header_references(&[])});
+        } else if let Some(reference) = response.get("$ref").and_then(Value::as_str) {
+            let headers = headers_of(reference);
+            *response = json!({"description": format!("As `GET`'s {status}, without the body."), "headers": headers});
         }
     }
     head

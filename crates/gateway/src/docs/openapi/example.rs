@@ -110,9 +110,8 @@ pub(super) fn shared() -> Map<String, Value> {
     let href = || format!("/provider/{ID}").into();
     let pending = with(operation("pending"), "href", href());
     let succeeded = with(operation("succeeded"), "href", href());
-    let mut failed = Problem::new(Slug::PreconditionFailed, "provider exists already");
-    failed.retry = Some(Retry::No);
-    let failed = with(operation("failed"), "problem", problem(&failed, &format!("/provider/{ID}")));
+    let failed = sample(Slug::PreconditionFailed);
+    let failed = with(operation("failed"), "problem", problem(&failed, &format!("/operation/{OPERATION}")));
     add("pending", "Not yet carried out", with(pending, "created", CREATED.into()));
     add("succeeded", "Carried out", with(succeeded, "created", CREATED.into()));
     add("failed", "Refused", with(failed, "created", CREATED.into()));
@@ -130,21 +129,28 @@ fn with(mut object: Value, name: &str, value: Value) -> Value {
     object
 }
 
+/// Why a create at an id is refused, in the data store's words.
+fn exists() -> String {
+    format!("the provider {ID} exists already, as version 1; to change it, send an update (PUT without If-None-Match)")
+}
+
 /// A problem as it might occur.
 fn sample(slug: Slug) -> Problem {
+    let (missing, exists) = (format!("there is no provider with the id {ID}"), exists());
     let detail = match slug {
-        Slug::InvalidJson => "the body ends within a string, at line 3 column 18",
-        Slug::NotFound => "there is no provider of this id",
-        Slug::MethodNotAllowed => "this path offers GET, HEAD, PUT, OPTIONS",
-        Slug::NotAcceptable => "text/html is not offered; ask for application/json",
-        Slug::UnsupportedMediaType => "the body is text/plain; send application/json",
-        Slug::PreconditionFailed => "If-None-Match: * was sent, and the provider exists",
-        Slug::NoAnswer => "the data store did not answer within 5 seconds",
+        Slug::InvalidJson => "not valid JSON: EOF while parsing a string at line 3 column 18",
+        Slug::NotFound => missing.as_str(),
+        Slug::MethodNotAllowed => "DELETE is not offered here; offered are GET, HEAD, PUT, OPTIONS",
+        Slug::NotAcceptable => "application/json is what this path offers; accept it or leave Accept out",
+        Slug::UnsupportedMediaType => "send the body as application/json",
+        Slug::PreconditionFailed => exists.as_str(),
+        Slug::NoAnswer => "the data store did not answer in time; try again",
         other => other.explanation().trim(),
     };
+    let detail = detail.to_owned();
     let mut found = match slug {
         Slug::InvalidRequest => {
-            Problem::with_errors(slug, vec![FieldError::parameter("limit", "must be a number from 1 to 200")])
+            Problem::with_errors(slug, vec![FieldError::parameter("limit", "must be a whole number from 1 to 200")])
         }
         _ => Problem::new(slug, detail),
     };

@@ -51,7 +51,7 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
             "schemas": schemas,
             "parameters": shared::parameters(),
             "headers": shared::headers(),
-            "responses": shared::responses(),
+            "responses": shared::responses(registry.iter().any(|t| t.plural().is_some())),
             "examples": examples,
         },
     })
@@ -156,9 +156,12 @@ carried out; ask the operation at `Location` what became of it.\n\
 - **`PUT` merges**: fields sent are set, fields not sent keep their value, `null` clears.\n\
 - **Times** are RFC 3339 in UTC with `Z`, to the millisecond. **Ids** are opaque: 1 to 64 of `A-Z a-z 0-9 . _ -`.\n\
 - **Lists** are read a page at a time: follow `Link: rel=\"next\"` until there is none.\n\
+- **`HEAD`** is answered wherever `GET` is, `OPTIONS` everywhere.\n\
+- **Not offered yet**, and therefore refused with `400` rather than passed over: `If-Match`, `If-Unmodified-Since`, `Idempotency-Key` \
+and `Consistency-Token`, and on writes `If-Modified-Since`.\n\
 - **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\
-- **Problems** are `application/problem+json` (RFC 9457). `type` is one of this closed list, `errors` names every bad field at once, and on \
-writes `retry` says whether to send it again: `safe` (nothing was produced), `unknown` (it may have happened: look first), `no` (it \
+- **Problems** are `application/problem+json` (RFC 9457). `type` is one of this closed list, `errors` names every bad field at once \
+(the first 100; `detail` says how many there are), and on writes `retry` says whether to send it again: `safe` (nothing was produced), `unknown` (it may have happened: look first), `no` (it \
 would be refused again). `code` and `message` repeat `status` and `detail` for clients of the 1.0.x specification. A method \
 that a path does not offer is answered `405` with `Allow`.\n\
 \n\

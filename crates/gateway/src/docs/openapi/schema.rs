@@ -2,6 +2,7 @@
 
 use contract::entity::{Field, Kind};
 use contract::id::EntityId;
+use contract::problem::ERRORS_MAX;
 use contract::{EntityType, Slug};
 use serde_json::{Map, Value, json};
 
@@ -158,9 +159,12 @@ fn moved(schema: &Value, names: &Names) -> Value {
 
 /// The schema, `null` allowed.
 fn nullable(mut schema: Value) -> Value {
+    // What else the schema asks of a value may rule `null` out, whatever its type says.
+    let asks_more = ["const", "$ref", "allOf", "anyOf", "oneOf", "not", "if"].iter().any(|k| schema.get(k).is_some());
     let types = match schema.get("type") {
-        Some(Value::String(one)) => vec![json!(one)],
-        Some(Value::Array(many)) => many.clone(),
+        Some(Value::String(one)) if !asks_more => vec![json!(one)],
+        Some(Value::Array(many)) if !asks_more => many.clone(),
+        None if !asks_more && schema.get("enum").is_none() => return schema,
         _ => return json!({"anyOf": [schema, {"type": "null"}]}),
     };
     let null = json!("null");
@@ -212,20 +216,23 @@ fn problem() -> Value {
         "title": "Problem",
         "description": "What went wrong, as RFC 9457 writes it.",
         "type": "object",
-        "required": ["type", "title", "status", "detail", "instance", "code", "message", "request_id"],
+        "required": ["type", "title", "status", "detail", "code", "message"],
         "properties": {
             "type": {"type": "string", "format": "uri-reference", "description": "Which problem, from a closed list; \
                 the page behind it says what to do.", "examples": types},
             "title": {"type": "string", "description": "The problem in a few words, the same for every occurrence."},
             "status": {"type": "integer", "minimum": 400, "maximum": 599, "description": "The HTTP status."},
             "detail": {"type": "string", "description": "What happened this time."},
-            "instance": {"type": "string", "format": "uri-reference", "description": "The occurrence."},
+            "instance": {"type": "string", "format": "uri-reference", "description": "The occurrence. Not there in a `408` to a \
+                request whose header did not arrive."},
             "code": {"type": "integer", "description": "The same as `status`, for clients of the 1.0.x specification."},
             "message": {"type": "string", "description": "The same as `detail`, for clients of the 1.0.x specification."},
-            "request_id": {"type": "string", "description": "The request's `X-Request-ID`."},
+            "request_id": {"type": "string", "description": "The request's `X-Request-ID`. Not there where `instance` is not."},
             "errors": {
                 "type": "array",
-                "description": "Everything that is wrong with the request, at once.",
+                "maxItems": ERRORS_MAX,
+                "description": "Everything that is wrong with the request, at once; where that is more than 100 things, the first \
+                    100, and `detail` says how many there are.",
                 "items": {"$ref": "#/components/schemas/Fault"},
             },
             "retry": {

@@ -31,7 +31,8 @@ pub(super) fn parameters() -> Value {
         },
         "Limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
             "The most rows of a page. It may hold fewer; only a missing `rel=\"next\"` ends the list."),
-        "Cursor": query("cursor", text(), "Where the page begins: opaque, from the `Link` of the page before."),
+        "Cursor": query("cursor", json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[A-Za-z0-9_-]+$"}),
+            "Where the page begins: opaque, from the `Link` of the page before."),
         "Timestamps": query("timestamps", json!({"type": "string", "enum": ["keep"]}),
             "`keep` stores `created` and `updated` as sent, for imports and restores; else they are ignored."),
         "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
@@ -63,14 +64,18 @@ pub(super) fn headers() -> Value {
             "</provider?limit=50&cursor=MDE5YWIz>; rel=\"next\""),
         "SuccessorVersion": header("`rel=\"successor-version\"` is the path to use instead; on lists also `rel=\"next\"`.",
             "</provider>; rel=\"successor-version\""),
-        "Deprecation": header("Since when this path is deprecated (RFC 9745).", "@1763942400"),
+        "Deprecation": header("Since when this path is deprecated (RFC 9745).", "@1795478400"),
         "TotalCount": {"description": "How many entities of the type there are.", "schema": seconds, "example": 2857},
-        "CacheControl": header("RFC 9111. `no-cache` on reads: keep it, and ask whether it is current; else `no-store`.", "no-cache"),
+        "CacheControl": header("RFC 9111. `no-cache` on reads (`private, no-cache` where credentials were \
+            sent): keep it, and ask whether it is current; else `no-store`.", "no-cache"),
         "Vary": header("Request headers that the response depends on.", "Accept, Authorization"),
         "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
         "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
         "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
         "Allow": header("The methods that the path offers.", "GET, HEAD, PUT, OPTIONS"),
+        "AcceptEncoding": header("Where the body was encoded: the encodings that are read, which is none (RFC 9110).", "identity"),
+        "ContentSecurityPolicy": header("What the page may load.", "default-src 'none'"),
+        "ContentTypeOptions": header("`nosniff`: the media type is as it says.", "nosniff"),
     })
 }
 
@@ -89,12 +94,16 @@ pub(super) fn header_references(headers: &[(&str, &str)]) -> Map<String, Value> 
         .collect()
 }
 
+/// Headers of every answer of a deprecated path.
+pub(super) const DEPRECATION: [(&str, &str); 2] = [("Deprecation", "Deprecation"), ("Link", "SuccessorVersion")];
+
 /// The component that answers a status; the same for all operations, but for those that read and those that write.
 const RESPONSES: &[(&str, &[Slug])] = &[
     ("InvalidRequest", &[Slug::InvalidRequest]),
     ("BadRequest", &[Slug::InvalidJson, Slug::InvalidRequest]),
     ("Forbidden", &[Slug::Forbidden]),
     ("NotFound", &[Slug::NotFound]),
+    ("WriteNotFound", &[Slug::NotFound]),
     ("MethodNotAllowed", &[Slug::MethodNotAllowed]),
     ("NotAcceptable", &[Slug::NotAcceptable]),
     ("RequestTimeout", &[Slug::RequestTimeout]),
@@ -104,27 +113,40 @@ const RESPONSES: &[(&str, &[Slug])] = &[
     ("UnsupportedMediaType", &[Slug::UnsupportedMediaType]),
     ("HeadersTooLarge", &[Slug::HeadersTooLarge]),
     ("Internal", &[Slug::Internal]),
+    ("ReadFailed", &[Slug::CommandFailed, Slug::Internal]),
     ("WriteFailed", &[Slug::CommandFailed, Slug::Internal]),
     ("Unavailable", &[Slug::NotReady, Slug::Overloaded, Slug::UnreadableView, Slug::StreamUnreachable]),
     (
         "WriteUnavailable",
-        &[Slug::Overloaded, Slug::StreamUnreachable, Slug::StorageFull, Slug::NotReady, Slug::OutcomeUnknown],
+        &[
+            Slug::Overloaded,
+            Slug::StreamUnreachable,
+            Slug::StorageFull,
+            Slug::NotReady,
+            Slug::OutcomeUnknown,
+            Slug::UnreadableView,
+        ],
     ),
     ("NoAnswer", &[Slug::NoAnswer]),
 ];
 
-/// The problems' responses.
-pub(super) fn responses() -> Map<String, Value> {
-    let response = |(name, slugs): &(&str, &[Slug])| ((*name).to_owned(), response(slugs));
-    RESPONSES.iter().map(response).collect()
+/// The problems' responses; with `deprecated` also those of deprecated paths.
+pub(super) fn responses(deprecated: bool) -> Map<String, Value> {
+    let current = RESPONSES.iter().map(|(name, slugs)| ((*name).to_owned(), response(name, slugs, &[])));
+    let old = RESPONSES.iter().filter(|_| deprecated);
+    let old = old.map(|(name, slugs)| (format!("{OLD}{name}"), response(name, slugs, &DEPRECATION)));
+    current.chain(old).collect()
 }
 
-fn response(slugs: &[Slug]) -> Value {
+/// Begins the names of the responses of deprecated paths.
+const OLD: &str = "Deprecated";
+
+fn response(name: &str, slugs: &[Slug], more: &[(&str, &str)]) -> Value {
     let told: Vec<_> =
         slugs.iter().map(|slug| format!("**{}.** {}", slug.title(), slug.explanation().trim())).collect();
     let examples = slugs.iter().map(|slug| (slug.as_str(), reference("examples", slug.as_str())));
     let examples: Map<_, _> = examples.map(|(name, example)| (name.to_owned(), example)).collect();
-    problem_response(&told.join("\n\n"), examples, extra_headers(slugs))
+    problem_response(&told.join("\n\n"), examples, &[extra_headers(name), more].concat())
 }
 
 /// A response that is a problem.
@@ -137,35 +159,46 @@ pub(super) fn problem_response(description: &str, examples: Map<String, Value>, 
     })
 }
 
-fn extra_headers(slugs: &[Slug]) -> &'static [(&'static str, &'static str)] {
-    let has = |slug| slugs.contains(&slug);
-    if has(Slug::OutcomeUnknown) {
-        &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation")]
-    } else if has(Slug::Overloaded) {
-        &[("Retry-After", "RetryAfter")]
-    } else if has(Slug::MethodNotAllowed) {
-        &[("Allow", "Allow")]
-    } else {
-        &[]
+/// The header that tells which preferences a write heeded, whatever came of it.
+pub(super) const PREFERENCE: (&str, &str) = ("Preference-Applied", "PreferenceApplied");
+
+fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
+    match component {
+        "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE],
+        "Unavailable" => &[("Retry-After", "RetryAfter")],
+        "WriteFailed" | "WriteNotFound" | "PreconditionFailed" => &[PREFERENCE],
+        "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
+        "MethodNotAllowed" => &[("Allow", "Allow")],
+        _ => &[],
     }
 }
 
+/// What any request may meet, before it is looked at more closely.
+const ANY: [&str; 4] = ["InvalidRequest", "RequestTimeout", "UriTooLong", "HeadersTooLarge"];
+
 /// Adds the problems of these components to an operation's responses, and those that any request may meet.
-pub(super) fn add_problems(responses: &mut Map<String, Value>, components: &[&str]) {
-    let any = ["UriTooLong", "HeadersTooLarge"];
-    for name in components.iter().chain(&any) {
+pub(super) fn add_problems(responses: &mut Map<String, Value>, components: &[&str], deprecated: bool) {
+    for name in ANY.iter().chain(components) {
         let slugs = RESPONSES.iter().find(|(known, _)| known == name).map_or(&[][..], |(_, slugs)| slugs);
         if let Some(slug) = slugs.first() {
-            responses.insert(slug.status().to_string(), reference("responses", name));
+            let component = if deprecated { format!("{OLD}{name}") } else { (*name).to_owned() };
+            responses.insert(slug.status().to_string(), reference("responses", &component));
         }
     }
     responses.sort_keys();
 }
 
+/// The headers of the component that this refers to.
+pub(super) fn headers_of(reference: &str) -> Value {
+    let name = reference.rsplit('/').next().unwrap_or_default();
+    let found = RESPONSES.iter().find(|(known, _)| *known == name);
+    found.map_or(Value::Null, |(name, slugs)| response(name, slugs, &[])["headers"].take())
+}
+
 /// The `202` of a write.
-pub(super) fn accepted() -> Value {
-    let headers =
-        [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), ("Preference-Applied", "PreferenceApplied")];
+pub(super) fn accepted(more: &[(&str, &str)]) -> Value {
+    let own = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), PREFERENCE, ("Vary", "Vary")];
+    let headers = [&own, more].concat();
     json!({
         "description": "The command is stored and will be carried out; what became of it is not known yet, because the client asked \
             not to wait or the data store did not answer in time. Ask the operation at `Location`.",

@@ -40,7 +40,7 @@ fn get(parameters: &[&str], id: &str, summary: &str, description: &str, response
 
 fn responses<const N: usize>(own: [(u16, Value); N], problems: &[&str]) -> Map<String, Value> {
     let mut responses: Map<_, _> = own.into_iter().map(|(status, response)| (status.to_string(), response)).collect();
-    add_problems(&mut responses, problems);
+    add_problems(&mut responses, problems, false);
     responses
 }
 
@@ -50,7 +50,22 @@ fn response(description: &str, media_type: &str, content: Value) -> Value {
 
 /// A response that no cache may keep.
 fn fresh(description: &str, headers: &[(&str, &str)], content: Value) -> Value {
-    json!({"description": description, "headers": header_references(headers), "content": {JSON: content}})
+    let headers = [headers, &[("Vary", "Vary")]].concat();
+    json!({"description": description, "headers": header_references(&headers), "content": {JSON: content}})
+}
+
+/// Headers of every page for people.
+const PAGE: [(&str, &str); 2] =
+    [("Content-Security-Policy", "ContentSecurityPolicy"), ("X-Content-Type-Options", "ContentTypeOptions")];
+
+fn page(headers: &[(&str, &str)]) -> Value {
+    let headers = header_references(&[headers, &PAGE].concat());
+    json!({"description": "The page.", "headers": headers, "content": {"text/html": {"schema": {"type": "string"}}}})
+}
+
+/// What the client has is current.
+fn unchanged(headers: &[(&str, &str)]) -> Value {
+    json!({"description": "What the client has is current.", "headers": header_references(headers)})
 }
 
 fn example(value: Value) -> Value {
@@ -76,7 +91,7 @@ fn resources() -> Value {
         "listResources",
         "What this gateway serves",
         description,
-        responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]),
+        responses([(200, ok)], &["NotAcceptable", "Internal"]),
     )
 }
 
@@ -85,13 +100,7 @@ fn versions() -> Value {
     let content = json!({"schema": schema, "examples": example(json!(VERSIONS))});
     let ok = response("The versions.", JSON, content);
     let description = "Which versions of the API this gateway answers, and which of them to use.";
-    get(
-        &[],
-        "listVersions",
-        "Versions of the API",
-        description,
-        responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]),
-    )
+    get(&[], "listVersions", "Versions of the API", description, responses([(200, ok)], &["NotAcceptable", "Internal"]))
 }
 
 fn operation() -> Value {
@@ -104,7 +113,7 @@ fn operation() -> Value {
     let ok = fresh("What became of the write; while it is pending, ask again after `Retry-After`.", &headers, content);
     let description = "What became of a write that was answered `202`, or whose outcome was not known. Any gateway can answer, also \
         after a restart, for at least 24 hours. `404` is final: the data store never saw the write, and never will.";
-    let problems = ["InvalidRequest", "Forbidden", "NotFound", "NotAcceptable", "Internal", "Unavailable", "NoAnswer"];
+    let problems = ["Forbidden", "NotFound", "NotAcceptable", "ReadFailed", "Unavailable", "NoAnswer"];
     get(&["Operation"], "getOperation", "What became of a write", description, responses([(200, ok)], &problems))
 }
 
@@ -129,21 +138,16 @@ fn ready() -> Value {
 
 fn document(id: &str, media_type: &str, description: &str) -> Value {
     let content = json!({"schema": reference("schemas", "Document")});
-    let ok = response("The OpenAPI document.", media_type, content);
-    get(
-        &[],
-        id,
-        "The OpenAPI document",
-        description,
-        responses([(200, ok)], &["InvalidRequest", "NotAcceptable", "Internal"]),
-    )
+    let headers = [("ETag", "ETag"), ("Vary", "Vary")];
+    let mut ok = response("The OpenAPI document.", media_type, content);
+    ok["headers"] = header_references(&headers).into();
+    let responses = responses([(200, ok), (304, unchanged(&headers))], &["NotAcceptable", "Internal"]);
+    get(&["IfNoneMatch"], id, "The OpenAPI document", description, responses)
 }
 
 fn docs() -> Value {
     let etag = ("ETag", "ETag");
-    let mut ok = response("The page.", "text/html", json!({"schema": {"type": "string"}}));
-    ok["headers"] = header_references(&[etag]).into();
-    let unchanged = json!({"description": "What the client has is current.", "headers": header_references(&[etag])});
+    let (ok, unchanged) = (page(&[etag]), unchanged(&[&[etag][..], &PAGE].concat()));
     let description =
         "This document to read and to try out in a browser. Everything that the page needs comes from the gateway.";
     let responses = responses([(200, ok), (304, unchanged)], &["Internal"]);
@@ -152,9 +156,8 @@ fn docs() -> Value {
 
 fn problem() -> Value {
     let slugs: Vec<_> = Slug::ALL.iter().map(|slug| format!("`{}`", slug.as_str())).collect();
-    let ok = response("The page.", "text/html", json!({"schema": {"type": "string"}}));
     let description =
         format!("What a problem's `type` means and what to do about it. The list is closed: {}.", slugs.join(", "));
-    let responses = responses([(200, ok)], &["InvalidRequest", "NotFound", "NotAcceptable", "Internal"]);
+    let responses = responses([(200, page(&[]))], &["NotFound", "NotAcceptable", "Internal"]);
     get(&["Slug"], "getProblem", "What a problem means", &description, responses)
 }

@@ -69,6 +69,9 @@ fn operations_are_complete() {
         let used: Vec<_> = path.split('/').filter_map(|s| s.strip_prefix('{')?.strip_suffix('}')).collect();
         assert_eq!(declared, used, "{path}");
         assert!(named("header").any(|name| name == "X-Request-ID"), "{method} {path}");
+        for status in ["400", "408", "414", "431"] {
+            assert!(operation["responses"].get(status).is_some(), "{method} {path} {status}");
+        }
         for (status, response) in operation["responses"].as_object().unwrap() {
             let response = response["$ref"].as_str().map_or(response, |r| target(&document, r));
             assert!(response["description"].is_string(), "{method} {path} {status}");
@@ -102,9 +105,79 @@ fn old_paths_are_deprecated_and_point_at_the_new() {
     let document = document();
     let old = &document["paths"]["/costoptions/{id}"]["put"];
     assert_eq!(old["deprecated"], true);
-    assert!(old["responses"]["200"]["headers"]["Deprecation"].is_object());
+    let mut answers = 0;
+    for (method, path, _, operation) in operations(&document).into_iter().filter(|(_, _, _, o)| o["deprecated"] == true)
+    {
+        for (status, response) in operation["responses"].as_object().unwrap() {
+            let headers = resolved(&document, response)["headers"].as_object().unwrap();
+            let both = headers.contains_key("Deprecation") && headers.contains_key("Link");
+            assert!(both, "{method} {path} {status}");
+            answers += 1;
+        }
+    }
+    assert!(answers > 200, "{answers}");
+    assert_eq!(document["components"]["headers"]["Deprecation"]["example"], "@1795478400");
     assert_eq!(old["requestBody"], document["paths"]["/costoption/{id}"]["put"]["requestBody"]);
     assert!(document["paths"].get("/taxonomies").is_none());
+}
+
+fn resolved<'a>(document: &'a Value, response: &'a Value) -> &'a Value {
+    response["$ref"].as_str().map_or(response, |reference| target(document, reference))
+}
+
+/// As `http::response`, `http::middleware` and the handlers set them.
+#[test]
+fn answers_have_the_headers_that_the_gateway_sends() {
+    let document = document();
+    let headers = |path: &str, method: &str, status: &str| {
+        let response = &document["paths"][path][method]["responses"][status];
+        assert!(response.is_object(), "{method} {path} {status}");
+        let names = resolved(&document, response)["headers"].as_object().unwrap().keys();
+        names.cloned().collect::<HashSet<_>>()
+    };
+    for (path, method, status, names) in [
+        ("/provider", "post", "201", "Vary Location Content-Location ETag Preference-Applied Cache-Control"),
+        ("/provider", "post", "202", "Vary Location Retry-After Preference-Applied"),
+        ("/provider", "post", "412", "Vary Preference-Applied"),
+        ("/provider", "post", "415", "Vary Accept-Encoding"),
+        ("/provider", "post", "422", "Vary Preference-Applied"),
+        ("/provider", "post", "503", "Vary Retry-After Location Preference-Applied"),
+        ("/provider/{id}", "put", "200", "Vary Content-Location ETag Preference-Applied"),
+        ("/provider/{id}", "put", "404", "Vary Preference-Applied"),
+        ("/provider/{id}", "put", "500", "Vary Preference-Applied"),
+        ("/provider/{id}", "get", "304", "Vary ETag Last-Modified Cache-Control"),
+        ("/provider/{id}", "head", "404", "Vary Cache-Control"),
+        ("/provider/{id}", "head", "503", "Vary Retry-After"),
+        ("/provider/{id}", "options", "204", "Allow Cache-Control"),
+        ("/operation/{id}", "get", "200", "Vary Retry-After Cache-Control"),
+        ("/health/alive", "get", "200", "Vary Cache-Control"),
+        ("/health/ready", "get", "503", "Vary Retry-After"),
+        ("/openapi.json", "get", "304", "Vary ETag"),
+        ("/docs", "get", "200", "ETag Content-Security-Policy X-Content-Type-Options"),
+        ("/problem/{slug}", "get", "200", "Content-Security-Policy X-Content-Type-Options"),
+    ] {
+        let found = headers(path, method, status);
+        for name in names.split(' ').chain(["X-Request-ID"]) {
+            assert!(found.contains(name), "{method} {path} {status} lacks {name}");
+        }
+    }
+    assert!(!headers("/problem/{slug}", "get", "200").contains("Vary"));
+    assert_eq!(document["components"]["parameters"]["Cursor"]["schema"]["minLength"], 1);
+}
+
+/// What is written is nullable in the document as it is in fact, whatever its schema asks.
+#[test]
+fn null_is_taken_wherever_it_clears() {
+    let text = r##"{"$defs":{"d":{"type":"string"}},"properties":{"anything":true,"constant":{"type":"string","const":"x"},
+        "referred":{"type":"string","$ref":"#/$defs/d"},"chosen":{"enum":["a"]},"plain":{"type":"string","enum":["a"]}}}"##;
+    let registry = Registry::with_files(&[("vehicle".to_owned(), text.to_owned())]).unwrap();
+    let document = openapi(&registry, "", "1");
+    let fields = &document["components"]["schemas"]["VehicleUpdate"]["properties"];
+    assert_eq!(fields["anything"], json!({}));
+    assert_eq!(fields["plain"], json!({"type": ["string", "null"], "enum": ["a", null]}));
+    for name in ["constant", "referred", "chosen"] {
+        assert_eq!(fields[name]["anyOf"][1], json!({"type": "null"}), "{name}");
+    }
 }
 
 #[test]

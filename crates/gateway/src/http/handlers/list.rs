@@ -12,7 +12,7 @@ use super::super::response::{self, Answered, Failure, X_TOTAL_COUNT};
 use super::super::router::Resource;
 use super::labels;
 use crate::dispatch::Answer;
-use crate::views::Views;
+use crate::views::{Held, Views};
 
 const LIMIT_DEFAULT: usize = 50;
 
@@ -31,7 +31,7 @@ pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>) -> Result<Answ
     let rows = match &*call.gateway.views {
         Views::Materialised(views) => {
             let (rows, total, next) = views.list(resource.entity_type.name(), &query);
-            let body = array(rows.iter().map(|held| &held.object[..]));
+            let body = array(rows.iter().map(Held::object));
             Rows { body, total, next }
         }
         Views::OnDemand(_) => ask(call, resource, query).await?,
@@ -57,7 +57,9 @@ fn list_query(call: &Call<'_>, resource: Resource<'_>) -> Result<ListQuery, Fail
     for (name, value) in query(call.parts.uri.query(), &["limit", "cursor"])? {
         match name.as_str() {
             "limit" => match value.parse() {
-                Ok(limit @ 1..=LIST_LIMIT_MAX) => list.limit = limit,
+                Ok(limit @ 1..=LIST_LIMIT_MAX) if value.starts_with(|c: char| matches!(c, '1'..='9')) => {
+                    list.limit = limit
+                }
                 _ => errors
                     .push(FieldError::parameter("limit", format!("must be a whole number from 1 to {LIST_LIMIT_MAX}"))),
             },

@@ -1,9 +1,8 @@
 //! `GET /T/{id}`.
 
-use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use contract::{Key, Slug};
+use contract::{EntityId, Key, Slug};
 use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use http::{Response, StatusCode};
 use http_body_util::Full;
@@ -27,16 +26,16 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
     Ok(answer(call, &held))
 }
 
-async fn look(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
+async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     match call.gateway.views.look(key) {
         Look::Found(held) => Ok(held),
-        Look::Absent => Err(Failure::new(Slug::NotFound, format!("there is no entity {key}"))),
+        Look::Absent => Err(Failure::new(Slug::NotFound, missing(key))),
         Look::Unreadable => Err(unreadable(key).into()),
         Look::Unknown => retrieve(call, key).await,
     }
 }
 
-async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Arc<Held>, Failure> {
+async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     let gateway = call.gateway;
     gateway.retrieves.get(&gateway.dispatch, key, labels(call)).await.map_err(|mut problem| {
         // A read may always be sent again.
@@ -54,7 +53,7 @@ fn answer(call: &Call<'_>, held: &Held) -> Answered {
         response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("Accept, Authorization"));
         response
     } else {
-        response::read(held.object.clone())
+        response::read(held.body())
     };
     response::set(&mut response, ETAG, &etag);
     if let Some(date) = last_modified(call, held) {
@@ -66,10 +65,16 @@ fn answer(call: &Call<'_>, held: &Held) -> Answered {
 /// The time of the version's event, once that second is over: within it the entity may change again unnoticed
 /// [RFC 9110 8.8.2.2].
 fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
-    let seconds = held.time.as_seconds();
+    let seconds = held.time().as_seconds();
     if call.gateway.env.now().as_seconds() <= seconds {
         return None;
     }
     let seconds = u64::try_from(seconds).ok()?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// As the data store says it.
+fn missing(key: &Key) -> String {
+    let id = key.id.as_ref().map_or("", EntityId::as_str);
+    format!("there is no {} with the id {id}", key.entity_type)
 }

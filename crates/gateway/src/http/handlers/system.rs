@@ -2,19 +2,17 @@
 
 use bytes::Bytes;
 use contract::Slug;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue, IF_NONE_MATCH,
-};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
 
+use super::super::conditions::is_known;
 use super::super::middleware::Call;
 use super::super::request::{check_accept, query};
 use super::super::response::{self, Answered, Failure, NO_CACHE};
-use crate::docs::{API_VERSION, CSP, PROBLEM_CSP, VERSIONS, asset};
+use crate::docs::{API_VERSION, CSP, Document, PROBLEM_CSP, VERSIONS, asset};
 
-const YAML: &str = "application/yaml";
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
 /// `GET /`: the resources.
@@ -59,15 +57,25 @@ pub(crate) fn ready(call: &Call<'_>) -> Answered {
 
 /// `GET /openapi.json`.
 pub(crate) fn openapi_json(call: &Call<'_>) -> Result<Answered, Failure> {
-    plain(call, "application/json")?;
-    Ok(response::read(call.gateway.documents.openapi_json.clone()))
+    document(call, &call.gateway.documents.openapi_json, "application/json")
 }
 
 /// `GET /openapi.yaml`.
 pub(crate) fn openapi_yaml(call: &Call<'_>) -> Result<Answered, Failure> {
-    plain(call, YAML)?;
-    let mut response = response::read(call.gateway.documents.openapi_yaml.clone());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(YAML));
+    document(call, &call.gateway.documents.openapi_yaml, "application/yaml")
+}
+
+fn document(call: &Call<'_>, document: &Document, content_type: &'static str) -> Result<Answered, Failure> {
+    plain(call, content_type)?;
+    let known = is_known(&call.parts.headers, &document.etag);
+    let mut response = response::read(if known { Bytes::new() } else { document.bytes.clone() });
+    if known {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().remove(CONTENT_TYPE);
+    } else {
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    response::set(&mut response, ETAG, &document.etag);
     Ok(response)
 }
 
@@ -76,7 +84,7 @@ pub(crate) fn docs(call: &Call<'_>, path: &str) -> Result<Answered, Failure> {
     let Some(asset) = asset(path) else {
         return Err(Failure::new(Slug::NotFound, "the API reference has no such file; it begins at /docs"));
     };
-    let known = call.parts.headers.get(IF_NONE_MATCH).is_some_and(|tag| tag.as_bytes() == asset.etag.as_bytes());
+    let known = is_known(&call.parts.headers, &asset.etag);
     let mut response = Response::new(Full::new(if known { Bytes::new() } else { asset.bytes }));
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;

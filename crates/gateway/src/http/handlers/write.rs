@@ -99,27 +99,30 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, command: Command) -> Res
     let creates = matches!(command.action, Action::Create(_));
     let key = command.key.clone();
     let operation = OperationId { command: command.id, key: key.clone() };
-    let mut response = match gateway.dispatch.write(command, wait).await {
-        Ok(Write::Answered(Answer::View(held))) => written(call, &key, &held, creates),
-        Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, creates)?,
-        Ok(Write::Pending(operation)) => accepted(call, &operation),
+    let mut answered = match gateway.dispatch.write(command, wait).await {
+        Ok(Write::Answered(Answer::View(held))) => Ok(written(call, &key, &held, creates)),
+        Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, creates),
+        Ok(Write::Pending(operation)) => Ok(accepted(call, &operation)),
         Err(undelivered) => {
             let failure = Failure::from(undelivered.problem);
-            return Err(match undelivered.operation {
+            Err(match undelivered.operation {
                 Some(operation) => failure.with(LOCATION, &operation_url(call, &operation)),
                 None => failure,
-            });
+            })
         }
     };
     if let Some(applied) = applied {
-        response::set(&mut response, PREFERENCE_APPLIED, &applied);
+        match &mut answered {
+            Ok(response) => response::set(response, PREFERENCE_APPLIED, &applied),
+            Err(failure) => failure.set(PREFERENCE_APPLIED, &applied),
+        }
     }
-    Ok(response)
+    answered
 }
 
 fn written(call: &Call<'_>, key: &Key, held: &Held, created: bool) -> Answered {
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = response::unstored(status, held.object.clone());
+    let mut response = response::unstored(status, held.body());
     let id = key.id.as_ref().map_or("", EntityId::as_str);
     let url = format!("{}/{}/{id}", call.gateway.config.public_url, key.entity_type);
     if created {
@@ -142,7 +145,7 @@ fn replied(
     let problem = match (reply.body, reply.version, &key.id) {
         (ReplyBody::Rejected(problem), _, _) => problem,
         (ReplyBody::Unchanged(current), Some(version), Some(id)) => {
-            let held = Held::new(resource.entity_type, id.clone(), version, current.view_time, current.object, "");
+            let held = Held::new(resource.entity_type, id.as_str(), version, current.view_time, &current.object, "");
             match held {
                 Ok(held) => return Ok(written(call, key, &held, false)),
                 Err(reason) => {
