@@ -2,7 +2,7 @@
 //
 //   npm ci && node run.mjs
 //
-// DOS_URL: a gateway that runs already, with at least one provider. Without it `target/debug/dos` is started (DOS_BIN: another
+// DOS_TEST_URL: a gateway that runs already, with at least one provider. Without it `target/debug/dos` is started (DOS_TEST_BIN: another
 // binary) on a free port with the sample data. Only what was started here is ended here. Exit code 0: all passed.
 
 import assert from "node:assert/strict";
@@ -59,7 +59,7 @@ async function check(name, work) {
 
 /** Starts the gateway with the sample data; resolves to its base URL once it says that it is ready. */
 function startGateway() {
-  const program = process.env.DOS_BIN ?? join(ROOT, "target/debug/dos");
+  const program = process.env.DOS_TEST_BIN ?? join(ROOT, "target/debug/dos");
   const options = ["serve", "--listen", "127.0.0.1:0", "--data-dir", join(scratch, "data"), "--import", "data/trafford"];
   const child = spawn(program, options, { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
   const exited = new Promise((resolve) => child.once("exit", resolve));
@@ -163,7 +163,7 @@ async function picture(page, name) {
 
 async function main() {
   mkdirSync(PICTURES, { recursive: true });
-  const base = (process.env.DOS_URL ?? (await startGateway())).replace(/\/+$/, "");
+  const base = (process.env.DOS_TEST_URL ?? (await startGateway())).replace(/\/+$/, "");
   const provider = await firstProvider(base);
   const document = await (await fetch(`${base}/openapi.json`)).json();
   const tags = document.tags.map((tag) => tag.name);

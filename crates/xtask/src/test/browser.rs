@@ -13,7 +13,7 @@ const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const INSTALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 const RUN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
-/// Installs what is missing and runs the script, which learns from `CHROMIUM` and `DOS_BIN` where the two programs are.
+/// Installs what is missing and runs the script, which learns from `CHROMIUM` and `DOS_TEST_BIN` where the two programs are.
 pub(super) fn run() -> Result<()> {
     let directory = workspace_root().join("tests/browser");
     ensure!(directory.join("run.mjs").is_file(), "tests/browser/run.mjs is missing");
@@ -29,7 +29,7 @@ pub(super) fn run() -> Result<()> {
     Program::new(node)
         .args(["tests/browser/run.mjs"])
         .env("CHROMIUM", chromium)
-        .env("DOS_BIN", workspace_root().join("target/debug/dos"))
+        .env("DOS_TEST_BIN", workspace_root().join("target/debug/dos"))
         .run(RUN_LIMIT)
 }
 
