@@ -105,7 +105,9 @@ mod tests {
         assert_eq!(ready.errors().get("stream").map(String::as_str), Some("not reached yet"));
         ready.reached(2);
         assert!(ready.errors().contains_key("views") && !ready.errors().contains_key("stream"));
-        assert!(!ready.progress(0, 3, 3) && ready.progress(1, 0, 0));
+        assert!(!ready.progress(0, 3, 3) && ready.progress(1, 0, 0) && !ready.progress(1, 0, 0));
+        assert!(!ready.is_open(), "what was read is put in order first");
+        ready.open();
         assert!(ready.is_open() && ready.errors().is_empty());
     }
 }
