@@ -17,16 +17,26 @@ const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
 /// The path of a program, after installing the Debian package that holds it if it is missing. Where xtask may not
 /// install, the error is the one command that does.
 pub(crate) fn ensure_package(program: &str, package: &str) -> Result<PathBuf> {
-    if let Some(path) = find(program) {
+    ensure(program, package, || find(program))
+}
+
+/// The same for what librdkafka is built against: the headers of OpenSSL.
+pub(crate) fn ensure_openssl_headers() -> Result<()> {
+    let header = || Some(PathBuf::from("/usr/include/openssl/ssl.h")).filter(|path| path.is_file());
+    ensure("openssl/ssl.h", "libssl-dev", header).map(drop)
+}
+
+fn ensure(wanted: &str, package: &str, find_it: impl Fn() -> Option<PathBuf>) -> Result<PathBuf> {
+    if let Some(path) = find_it() {
         return Ok(path);
     }
     let may_install = rustix::process::geteuid().is_root() && find("apt-get").is_some();
     if !may_install {
-        bail!("{program} is missing; to install it: {}", command_to_install(package));
+        bail!("{wanted} is missing; to install it: {}", command_to_install(package));
     }
-    println!("{program} is missing, installing the package {package}");
-    install(package).with_context(|| format!("{program} is missing and could not be installed"))?;
-    find(program).with_context(|| format!("the package {package} was installed and brought no {program}"))
+    println!("{wanted} is missing, installing the package {package}");
+    install(package).with_context(|| format!("{wanted} is missing and could not be installed"))?;
+    find_it().with_context(|| format!("the package {package} was installed and brought no {wanted}"))
 }
 
 /// What a user types who is not root.

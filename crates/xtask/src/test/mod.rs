@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::clock::Stopwatch;
-use crate::packages::ensure_package;
+use crate::packages::{ensure_openssl_headers, ensure_package};
 use crate::servers::{self, Kind};
 use crate::shell::Program;
 
@@ -48,9 +48,12 @@ impl Group {
     fn run(self) -> Result<()> {
         match self {
             Self::Format => Program::cargo().args(["fmt", "--all", "--check"]).run(FORMAT_LIMIT),
-            Self::Lints => Program::cargo()
-                .args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-                .run(BUILD_LIMIT),
+            Self::Lints => {
+                ensure_openssl_headers()?;
+                Program::cargo()
+                    .args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+                    .run(BUILD_LIMIT)
+            }
             Self::Dependencies => dependencies::check(),
             Self::Tests => run_tests(),
             Self::Browser => browser::run(),
