@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::clock::Stopwatch;
 use crate::interrupts::Watch;
@@ -21,6 +21,24 @@ const GRACE: Duration = Duration::from_secs(5);
 /// The root of the workspace, wherever xtask is called from.
 pub(crate) fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Ends a program that runs beside others: by a signal, and by force once the limit is over. One that has ended is let be.
+pub(crate) fn end_child(child: &mut Child, signal: Signal, limit: Duration) -> Result<()> {
+    if child.try_wait()?.is_some() {
+        return Ok(());
+    }
+    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).context("a child without an id")?;
+    kill_process(id, signal)?;
+    let stopwatch = Stopwatch::start();
+    while child.try_wait()?.is_none() {
+        if stopwatch.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+        }
+        thread::sleep(POLL_INTERVAL);
+    }
+    Ok(())
 }
 
 /// A program to run in the workspace's root, unless another directory is given.

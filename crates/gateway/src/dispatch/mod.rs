@@ -125,6 +125,11 @@ impl Dispatch {
     }
 }
 
+/// An event answered a command that it cannot answer.
+pub(crate) fn unexpected() -> Problem {
+    Problem::new(Slug::Internal, "the data store gave an answer of another kind")
+}
+
 fn overloaded() -> Problem {
     Problem::new(Slug::Overloaded, "too many commands wait for their answer; try again shortly")
 }

@@ -96,5 +96,5 @@ pub(crate) fn unreadable(key: &Key) -> Problem {
 
 fn unexpected(key: &Key) -> Problem {
     tracing::error!(%key, "a retrieve was answered by another kind of event");
-    Problem::new(Slug::Internal, "the data store gave an answer of another kind")
+    super::unexpected()
 }

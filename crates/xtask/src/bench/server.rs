@@ -11,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::clock::Stopwatch;
-use crate::shell::workspace_root;
+use crate::shell::{end_child, workspace_root};
 
 const STOP_LIMIT: Duration = Duration::from_secs(15);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
@@ -94,17 +94,7 @@ impl Server {
     }
 
     fn stop(&mut self) -> Result<()> {
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a child without an id")?;
-        let stopwatch = Stopwatch::start();
-        kill_process(id, Signal::TERM)?;
-        while self.child.try_wait()?.is_none() {
-            if stopwatch.elapsed() > STOP_LIMIT {
-                self.child.kill()?;
-                self.child.wait()?;
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
-        Ok(())
+        end_child(&mut self.child, Signal::TERM, STOP_LIMIT)
     }
 }
 

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::clock::Stopwatch;
+use crate::shell::end_child;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -124,20 +125,7 @@ impl Process {
     }
 
     fn end(&mut self, signal: Signal) -> Result<()> {
-        if self.child.try_wait()?.is_some() {
-            return Ok(());
-        }
-        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a child without an id")?;
-        kill_process(id, signal)?;
-        let stopwatch = Stopwatch::start();
-        while self.child.try_wait()?.is_none() {
-            if stopwatch.elapsed() > STOP_LIMIT {
-                self.child.kill()?;
-                self.child.wait()?;
-            }
-            thread::sleep(POLL_INTERVAL);
-        }
-        Ok(())
+        end_child(&mut self.child, signal, STOP_LIMIT)
     }
 }
 

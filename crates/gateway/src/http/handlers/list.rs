@@ -11,7 +11,7 @@ use super::super::request::{check_accept, query};
 use super::super::response::{self, Answered, Failure, X_TOTAL_COUNT};
 use super::super::router::Resource;
 use super::labels;
-use crate::dispatch::Answer;
+use crate::dispatch::{Answer, unexpected};
 use crate::views::{Held, Views};
 
 const LIMIT_DEFAULT: usize = 50;
@@ -84,19 +84,15 @@ async fn ask(call: &Call<'_>, resource: Resource<'_>, query: ListQuery) -> Resul
     let dispatch = &call.gateway.dispatch;
     let key = Key::list(resource.entity_type.name().clone());
     let command = dispatch.command(key, Action::List(query), None, labels(call));
-    let Answer::Reply(reply) = dispatch.ask(command).await? else { return Err(unexpected()) };
+    let Answer::Reply(reply) = dispatch.ask(command).await? else { return Err(unexpected().into()) };
     match reply.body {
         ReplyBody::Listed(page) => {
             let body = array(page.items.iter().map(|item| item.get().as_bytes()));
             Ok(Rows { body, total: page.total, next: page.next })
         }
         ReplyBody::Rejected(problem) => Err(problem.into()),
-        _ => Err(unexpected()),
+        _ => Err(unexpected().into()),
     }
-}
-
-fn unexpected() -> Failure {
-    Failure::new(Slug::Internal, "the data store gave an answer of another kind")
 }
 
 fn array<'a>(items: impl Iterator<Item = &'a [u8]> + Clone) -> Bytes {

@@ -10,7 +10,7 @@ use super::super::middleware::Call;
 use super::super::request::{check_accept, query};
 use super::super::response::{self, Answered, Context, Failure, NO_STORE};
 use super::labels;
-use crate::dispatch::{Answer, Operation};
+use crate::dispatch::{Answer, Operation, unexpected};
 
 /// The operation: from memory, or by a retrieve event behind the command on its partition, so that "unknown" is final.
 pub(crate) async fn operation(call: &Call<'_>, raw: &str) -> Result<Answered, Failure> {
@@ -43,9 +43,9 @@ async fn ask(call: &Call<'_>, id: &OperationId) -> Result<Outcome, Failure> {
         Answer::Reply(reply) => match reply.body {
             ReplyBody::Outcome(outcome) => Ok(outcome),
             ReplyBody::Rejected(problem) => Err(problem.into()),
-            _ => Err(Failure::new(Slug::Internal, "the data store gave an answer of another kind")),
+            _ => Err(unexpected().into()),
         },
-        Answer::View(_) => Err(Failure::new(Slug::Internal, "the data store gave an answer of another kind")),
+        Answer::View(_) => Err(unexpected().into()),
     }
 }
 

@@ -19,7 +19,7 @@ use super::super::response::{self, Answered, Failure};
 use super::super::router::Resource;
 use super::operation::{operation_body, operation_url};
 use super::{entity_id, labels};
-use crate::dispatch::{Answer, Write};
+use crate::dispatch::{Answer, Write, unexpected};
 use crate::views::{Held, Look};
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -164,7 +164,7 @@ fn replied(
                 });
             }
         },
-        _ => Problem::new(Slug::Internal, "the data store gave an answer of another kind").retry(Retry::Unknown),
+        _ => unexpected().retry(Retry::Unknown),
     };
     Err(problem.into())
 }
