@@ -61,10 +61,11 @@ impl Running {
             env.spawn(Box::pin(admin::serve(listener, metrics, Arc::clone(&env), stopped.clone())));
         }
         let port: Arc<dyn stream::Stream> = Arc::new(stream.clone());
-        let store =
-            Store::start(settings.store(), registry.clone(), Arc::clone(&port), Arc::new(database), Arc::clone(&env))
-                .await
-                .context("the data store cannot start")?;
+        // Its commits are in the file that has the commands.
+        let ahead = Arc::new(stream.reading_ahead());
+        let store = Store::start(settings.store(), registry.clone(), ahead, Arc::new(database), Arc::clone(&env))
+            .await
+            .context("the data store cannot start")?;
         let gateway = Gateway::start(settings.gateway(), registry, port, Arc::clone(&env));
         let (done, served) = oneshot::channel();
         let serving = gateway::serve(Arc::clone(&gateway), ports.api, settings.access(), stopped);

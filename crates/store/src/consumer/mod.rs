@@ -29,6 +29,7 @@ mod names;
 mod outbox;
 mod publisher;
 mod repair;
+mod underway;
 mod worker;
 
 use worker::End;
