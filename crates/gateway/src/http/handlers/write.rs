@@ -8,10 +8,9 @@ use contract::{
 use contract::{Command, json};
 use http::StatusCode;
 use http::header::{CONTENT_LOCATION, ETAG, HeaderName, LOCATION, RETRY_AFTER};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::super::body;
+use super::super::body::{self, Incoming};
 use super::super::conditions::{precondition, refuse};
 use super::super::middleware::Call;
 use super::super::request::{Preference, check_accept, preference, query};
