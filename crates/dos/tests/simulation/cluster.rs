@@ -25,6 +25,8 @@ pub(crate) const GATEWAYS: usize = 3;
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
 /// The longest that everything may take to settle once nothing fails any more.
 const SETTLE: Duration = Duration::from_secs(300);
+/// The longest that a process sleeps.
+const ASLEEP_MAX: Duration = Duration::from_secs(20);
 /// The longest that a request may take that is not held up by a process that sleeps.
 const REQUEST_MAX: Duration = Duration::from_secs(120);
 
@@ -188,7 +190,7 @@ impl Cluster {
         let number = random.below(u64::from(PARTITIONS)) as u32;
         let owner = self.owners.lock().unwrap()[&number];
         let gateway = random.below(GATEWAYS as u64) as usize;
-        let (fault, millis) = (random.below(14), random.below(20_000));
+        let (fault, millis) = (random.below(14), random.below(ASLEEP_MAX.as_millis() as u64));
         self.world
             .note(format_args!("fault {fault} of partition {number}, store {owner}, gateway {gateway}: {millis}"));
         let short = Duration::from_millis(millis / 5);
@@ -259,6 +261,8 @@ impl Cluster {
     pub(crate) async fn settle(&self) -> Result<(), String> {
         self.world.heal();
         let settled = async {
+            // Whoever sleeps wakes up.
+            sleep(ASLEEP_MAX).await;
             loop {
                 sleep(Duration::from_millis(700)).await;
                 if self.broker.under_way() == 0 && (0..PARTITIONS).all(|number| self.is_settled(number)) {
