@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::connection::Client;
 use super::parts::Part;
+use super::tamper;
 use super::world::{World, sleep};
 
 pub(crate) type Place = (&'static str, Partition);
@@ -111,10 +112,16 @@ impl Broker {
     }
 
     /// A command comes once more, one in four times by a partition that is not its key's.
-    #[allow(clippy::disallowed_methods, reason = "the broker is no process of the simulation")]
     fn again(self: &Arc<Self>, number: Partition, record: Record) {
-        let (broker, late) = (Arc::clone(self), self.world.millis(3000));
         let number = if self.world.below(4) == 0 { (number + 1) % self.partitions } else { number };
+        let record = if self.world.lacks(Part::Dedupe) { tamper::renamed(&self.world, &record) } else { record };
+        self.later(number, record, self.world.millis(3000));
+    }
+
+    /// A command comes by this partition, after a while.
+    #[allow(clippy::disallowed_methods, reason = "the broker is no process of the simulation")]
+    pub(crate) fn later(self: &Arc<Self>, number: Partition, record: Record, late: Duration) {
+        let broker = Arc::clone(self);
         *broker.under_way.lock().unwrap() += 1;
         tokio::spawn(async move {
             sleep(late).await;
@@ -163,6 +170,8 @@ pub(crate) fn send(
     // Of what a dead process had sent, some is in the network.
     let survives = broker.world.below(2) == 0;
     let forgotten = broker.world.lacks(Part::Durability) && topic == Topic::Commands && broker.world.fails(50);
+    // What the record leads to may come before its acknowledgement.
+    let acknowledged = broker.world.millis(if broker.world.below(4) == 0 { 120 } else { 4 });
     *broker.under_way.lock().unwrap() += 1;
     tokio::spawn(async move {
         sleep(due.duration_since(Instant::now())).await;
@@ -176,7 +185,9 @@ pub(crate) fn send(
                 if topic == Topic::Commands && broker.world.fails(20) {
                     broker.again(number, record.clone());
                 }
-                Ok((number, broker.store(topic, number, record)))
+                let offset = broker.store(topic, number, record);
+                sleep(acknowledged).await;
+                Ok((number, offset))
             }
             Fate::Unanswered if !lost => {
                 broker.store(topic, number, record);

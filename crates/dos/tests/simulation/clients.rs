@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::wire::cloudevents::encode_command;
-use contract::{Action, Command, CommandId, Key, Topic, partition};
+use contract::{Action, Command, CommandId, Key, partition};
 use http::Response;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -89,16 +89,27 @@ impl Visitor {
         let gateway = self.gateway();
         match self.random.below(100) {
             0..10 => drop(self.post(gateway).await),
-            10..25 => self.put(gateway, true).await,
-            25..55 => self.put(gateway, false).await,
+            10..25 => {
+                let id = self.id();
+                self.put(gateway, &id, true).await;
+            }
+            25..55 => {
+                let id = self.id();
+                self.put(gateway, &id, false).await;
+            }
             55..60 => self.touch(gateway).await,
             60..86 => {
                 let (id, no_cache) = (self.id(), self.random.below(4) == 0);
                 drop(self.get(gateway, &id, no_cache).await);
             }
             86..93 => drop(self.list(gateway).await),
-            93..97 => self.look_up(gateway).await,
-            _ => self.stray(),
+            93..96 => self.look_up(gateway).await,
+            _ => {
+                // Another producer at the same moment.
+                let id = format!("p{}", self.random.below(IDS));
+                self.stray(&id);
+                self.put(gateway, &id, false).await;
+            }
         }
     }
 
@@ -152,11 +163,15 @@ impl Visitor {
 
     /// Changes an entity, or creates it where it must not be there. Writes with other conditions belong here, and the rule
     /// that they behave as if one at a time to `laws::writes`.
-    async fn put(&mut self, gateway: usize, create: bool) {
-        let (id, marker) = (self.id(), self.marker());
+    async fn put(&mut self, gateway: usize, id: &str, create: bool) {
+        let marker = self.marker();
         let body = json!({"name": marker, "published": 1}).to_string();
         let condition: &[_] = if create { &[("if-none-match", "*")] } else { &[] };
-        self.write(gateway, "PUT", &format!("/provider/{id}"), Some(&id), condition, &body, marker).await;
+        self.write(gateway, "PUT", &format!("/provider/{id}"), Some(id), condition, &body, marker).await;
+        if self.random.below(3) == 0 {
+            // Whoever wrote looks.
+            self.get(gateway, id, false).await;
+        }
     }
 
     #[allow(clippy::too_many_arguments, reason = "a request has so many parts")]
@@ -333,8 +348,8 @@ impl Visitor {
     }
 
     /// A command of another producer, on a partition that is not its key's.
-    fn stray(&mut self) {
-        let (id, marker) = (format!("p{}", self.random.below(IDS)), self.marker());
+    fn stray(&mut self, id: &str) {
+        let marker = self.marker();
         let Value::Object(fields) = json!({"name": marker}) else { return };
         let world = &self.cluster.world;
         let command = Command {
@@ -352,7 +367,8 @@ impl Visitor {
         world.note(format_args!("client {} sends {marker} astray", self.number));
         let (key, began, end) = (Some(command.key.to_string()), world.tick(), End::Doubt(None));
         self.history().writes.push(Write { marker, key, began, end });
-        self.cluster.broker.store(Topic::Commands, number, record);
+        let late = Duration::from_millis(self.random.below(60));
+        self.cluster.broker.later(number, record, late);
     }
 }
 

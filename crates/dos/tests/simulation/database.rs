@@ -167,7 +167,6 @@ impl Database for Connection {
     }
 
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
-        let forgets = forgets(&self.world);
         self.call(move |tables| {
             let mut loaded = Loaded::default();
             for key in keys {
@@ -179,7 +178,7 @@ impl Database for Connection {
             if size_bytes > LOAD_BYTES_MAX && loaded.entities.len() > 1 {
                 return Err(Error::TooMuch);
             }
-            for command in commands.into_iter().filter(|_| !forgets) {
+            for command in commands {
                 if let Some((_, outcome)) = tables.outcomes.get(&command) {
                     loaded.outcomes.insert(command, outcome.clone());
                 }
@@ -254,20 +253,16 @@ impl Database for Connection {
     }
 }
 
-/// Outcomes are not found: what came before comes as if for the first time.
-fn forgets(world: &World) -> bool {
-    world.lacks(Part::Dedupe) || world.lacks(Part::PositionAndDedupe)
-}
-
 fn commit(tables: &mut Tables, batch: Batch, world: &World) -> Result<Committed, Error> {
     let row = tables.rows.entry(batch.partition).or_default();
     let another_owner = row.owner != batch.owner && !world.lacks(Part::Owner);
-    let any_position = world.lacks(Part::PositionCompared) || world.lacks(Part::PositionAndDedupe);
+    let anything = world.lacks(Part::AnyCompared);
+    let any_position = anything || world.lacks(Part::PositionCompared);
     let moved = row.position != batch.expected && !any_position;
     let changed = |change: &Change| tables.entities.get(&change.key).map(|entity| entity.version) != change.expected;
-    let newer = batch.changes.iter().any(changed) && !world.lacks(Part::VersionCompared);
+    let newer = batch.changes.iter().any(changed) && !(anything || world.lacks(Part::VersionCompared));
     let remembered = |outcome: &Outcome| tables.outcomes.contains_key(&outcome.command);
-    let repeated = batch.outcomes.iter().any(remembered) && !forgets(world);
+    let repeated = batch.outcomes.iter().any(remembered) && !anything;
     let (partition, owner, next) = (batch.partition, batch.owner, batch.next);
     if another_owner || moved || newer || repeated {
         world.note(format_args!("commit {partition} {owner} until {next}: conflict"));

@@ -9,14 +9,14 @@
 pub(crate) enum Part {
     /// The database compares the versions of entities with those that a batch was decided on.
     VersionCompared,
-    /// Outcomes are remembered and found, so that a command that comes twice is carried out once.
+    /// A command that comes twice is known by its id.
     Dedupe,
     /// Events leave in the order of the outbox.
     PublishingOrder,
     /// The database compares the position with the one that a batch was decided on.
     PositionCompared,
-    /// Position and outcomes: each is a second line behind the other.
-    PositionAndDedupe,
+    /// The database compares anything with what a batch was decided on: versions, position and outcomes.
+    AnyCompared,
     /// The database refuses the commits and marks of whoever is not the owner.
     Owner,
     /// What an earlier owner sent late is found and put right.
@@ -41,7 +41,7 @@ impl Part {
         Self::Dedupe,
         Self::PublishingOrder,
         Self::PositionCompared,
-        Self::PositionAndDedupe,
+        Self::AnyCompared,
         Self::Owner,
         Self::Repair,
         Self::Mark,
@@ -51,6 +51,16 @@ impl Part {
         Self::WaiterFirst,
         Self::Durability,
     ];
+
+    /// It takes few seeds to miss it.
+    pub(crate) fn is_missed_soon(self) -> bool {
+        !matches!(self, Self::PositionCompared)
+    }
+
+    /// Another part does its work as well, so that nothing is violated without it.
+    pub(crate) fn is_backed_up(self) -> bool {
+        matches!(self, Self::PositionCompared)
+    }
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| format!("{part:?}") == name)

@@ -75,6 +75,25 @@ fn every_seed_keeps_the_laws() {
     assert!(failed.is_empty(), "{} of {ran} seeds violate the laws", failed.len());
 }
 
+/// Without a part of the system a law is violated: the simulation can fail. The parts that take many seeds are searched by
+/// `cargo xtask simulate --parts N` only; it prints how many each took.
+#[test]
+fn without_a_part_a_law_is_violated() {
+    let limit = variable("DOS_TEST_SIMULATE_PARTS");
+    let mut missed = Vec::new();
+    for part in Part::ALL.into_iter().filter(|part| limit.is_some() || part.is_missed_soon()) {
+        let (ran, failed) = search(0, limit.unwrap_or(SEEDS), Some(part), 1);
+        match failed.first() {
+            Some((seed, violations)) => println!("{part:?}: {ran} seeds; {seed}: {}", violations[0]),
+            None => println!("{part:?}: nothing in {ran} seeds"),
+        }
+        if failed.is_empty() && !part.is_backed_up() {
+            missed.push(part);
+        }
+    }
+    assert!(missed.is_empty(), "nothing is violated without {missed:?}");
+}
+
 /// One seed is one run: the hash over all appends, commits and answers is the same.
 #[test]
 fn a_seed_replays() {

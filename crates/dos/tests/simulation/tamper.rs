@@ -1,4 +1,4 @@
-//! Events as a gateway reads them when a part of it is taken out: altered so that the part has nothing to hold on to.
+//! Events as they are read when a part is taken out: altered so that the part has nothing to hold on to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -53,11 +53,16 @@ impl Tampered {
             // Who would wait only now has missed it.
             let missed = correlation(record).is_some_and(|id| self.unacknowledged.lock().unwrap().contains(id));
             if missed {
-                let other = self.world.uuid().to_string();
-                record.headers = with(&record.headers, CORRELATION, Some(other.as_bytes()));
+                *record = renamed(&self.world, record);
             }
         }
     }
+}
+
+/// The event as if it belonged to another command.
+pub(crate) fn renamed(world: &World, record: &Record) -> Record {
+    let other = world.uuid().to_string();
+    Record { headers: with(&record.headers, CORRELATION, Some(other.as_bytes())), ..record.clone() }
 }
 
 fn with(headers: &Headers, name: &str, value: Option<&[u8]>) -> Headers {
