@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::views::SharedCache;
+
 /// Settings of one gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -30,6 +32,8 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// On demand: how long a not-found is remembered.
     pub not_found_ttl: Duration,
+    /// On demand: the cache that gateways share, if any.
+    pub shared_cache: Option<SharedCache>,
 }
 
 /// Where reads come from.

@@ -31,7 +31,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
     pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
-        let views = Arc::new(Views::new(&config, &registry));
+        let views = Arc::new(Views::new(&config, &registry, &env));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
         let ready = Arc::new(Ready::new());

@@ -14,3 +14,4 @@ pub use docs::{API_VERSION, openapi, to_yaml};
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;
 pub use http::serve;
+pub use views::SharedCache;
