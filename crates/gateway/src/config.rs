@@ -1,5 +1,6 @@
 //! What the gateway is told; the binary reads and checks it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::views::SharedCache;
@@ -34,6 +35,10 @@ pub struct Config {
     pub not_found_ttl: Duration,
     /// On demand: the cache that gateways share, if any.
     pub shared_cache: Option<SharedCache>,
+    /// Materialised: the folder of this process's snapshots of the view; without one, a start reads the whole topic.
+    pub snapshot_dir: Option<PathBuf>,
+    /// How often a snapshot is written, besides the one at the end.
+    pub snapshot_every: Duration,
 }
 
 /// Where reads come from.

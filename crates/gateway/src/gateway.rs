@@ -11,7 +11,7 @@ use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
-use crate::views::{Follow, Views};
+use crate::views::{Follow, Snapshots, Views};
 
 /// What every request is answered from.
 pub struct Gateway {
@@ -22,6 +22,7 @@ pub struct Gateway {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    snapshots: Option<Arc<Snapshots>>,
     pub(crate) documents: Documents,
     pub(crate) metrics: HttpMetrics,
     request_prefix: u32,
@@ -44,6 +45,9 @@ impl Gateway {
             write_wait: config.write_wait,
             read_wait: config.read_wait,
         });
+        let snapshots = config.snapshot_dir.as_ref();
+        let snapshots =
+            snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -52,6 +56,7 @@ impl Gateway {
             answers,
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
+            snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
         Arc::new(follow).start();
@@ -68,6 +73,7 @@ impl Gateway {
             dispatch,
             retrieves,
             ready,
+            snapshots,
             documents,
             metrics,
             request_prefix,
@@ -78,6 +84,13 @@ impl Gateway {
     /// Whether requests about entities are answered.
     pub fn is_ready(&self) -> bool {
         self.ready.is_open()
+    }
+
+    /// Writes the last snapshot of the view, once requests are no longer answered.
+    pub async fn stop(&self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.save().await;
+        }
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.

@@ -7,6 +7,8 @@ mod gateway;
 mod http;
 mod metrics;
 mod ready;
+#[cfg(test)]
+mod test_env;
 mod views;
 
 pub use config::{Access, Config, ViewMode};

@@ -121,6 +121,7 @@ impl Running {
         self.stop.send_replace(true);
         // Fails only where serving ended already.
         let _ = self.served.await;
+        self.gateway.stop().await;
         self.store.stop().await;
         self.stream.close().await;
     }

@@ -10,10 +10,10 @@ use ::metrics::counter;
 use contract::record::{Offset, Partition};
 use contract::wire::{DecodeError, cloudevents};
 use contract::{EntityId, Env, Key, Registry, Stored, Topic};
-use stream::{Bounds, Stream, StreamError};
+use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
-use super::{Held, Loading, Views};
+use super::{Held, Loading, Snapshots, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::metrics::UNREADABLE;
@@ -34,6 +34,8 @@ pub(crate) struct Follow {
     pub(crate) answers: Arc<Answers>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    /// Of a materialised view, if there are to be any.
+    pub(crate) snapshots: Option<Arc<Snapshots>>,
     pub(crate) env: Arc<dyn Env>,
 }
 
@@ -62,13 +64,13 @@ impl Follow {
             for (partition, bounds) in (0..).zip(replies) {
                 self.spawn(Topic::Replies, partition, bounds.end, bounds.end);
             }
-            let from = |bounds: &Bounds| match self.mode {
-                ViewMode::Materialised => bounds.start,
-                ViewMode::OnDemand => bounds.end,
+            let starts: Vec<Offset> = match (self.mode, &self.snapshots) {
+                (ViewMode::Materialised, Some(snapshots)) => snapshots.load(&topology, &views).await,
+                (ViewMode::Materialised, None) => views.iter().map(|bounds| bounds.start).collect(),
+                (ViewMode::OnDemand, _) => views.iter().map(|bounds| bounds.end).collect(),
             };
-            let starts: Vec<Offset> = views.iter().map(from).collect();
             self.views.begin(&topology.cluster, &starts, &self.stream);
-            self.views.expect(views.iter().map(|bounds| bounds.end - bounds.start).sum());
+            self.views.expect(views.iter().zip(&starts).map(|(bounds, from)| bounds.end.saturating_sub(*from)).sum());
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
             }
@@ -155,6 +157,9 @@ impl Follow {
             return;
         }
         self.views.passed(course.partition, course.next);
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.passed(course.partition, course.next);
+        }
         if course.next >= course.until
             && let Some(loading) = course.loading.take()
         {
@@ -163,6 +168,9 @@ impl Follow {
         if self.ready.progress(course.partition, course.next, course.until) {
             self.views.complete();
             self.ready.open();
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.complete();
+            }
             info!("views are complete");
         }
     }

@@ -5,6 +5,7 @@ mod held;
 mod materialised;
 mod on_demand;
 mod shared;
+mod snapshot;
 mod sorted;
 
 use std::sync::Arc;
@@ -16,9 +17,10 @@ pub(crate) use follow::Follow;
 pub(crate) use held::Held;
 pub(crate) use materialised::{Loading, Materialised};
 pub(crate) use on_demand::{Boarding, Flights, OnDemand};
-pub use shared::SharedCache;
 pub(crate) use shared::Entry;
 use shared::Shared;
+pub use shared::SharedCache;
+pub(crate) use snapshot::Snapshots;
 
 use crate::config::{Config, ViewMode};
 

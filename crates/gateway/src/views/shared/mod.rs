@@ -59,6 +59,9 @@ mod value;
 mod window;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;

@@ -66,9 +66,7 @@ pub(super) fn decode<'a>(entity_type: &EntityType, key: &Key, value: &'a [u8]) -
         "absent" => Entry::Absent,
         "view" => {
             let (id, time) = (key.id.as_ref().map_or("", EntityId::as_str), time.parse().ok()?);
-            Entry::View(
-                Held::new(entity_type, id, version, Timestamp::from_millis(time), object, data_schema).ok()?,
-            )
+            Entry::View(Held::new(entity_type, id, version, Timestamp::from_millis(time), object, data_schema).ok()?)
         }
         _ => return None,
     };

@@ -101,6 +101,11 @@ impl Window {
         self.passed
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.changes.len()
+    }
+
     /// The tail has passed a record, or a gap where no record is.
     pub(super) fn pass(&mut self, next: Offset, change: Option<(Key, Change)>) {
         if next <= self.passed {
