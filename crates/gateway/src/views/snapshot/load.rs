@@ -22,15 +22,22 @@ const THREADS_MAX: usize = 8;
 /// A view takes at least so many bytes in the file, whatever the header says of their number.
 const VIEW_BYTES_MIN: u64 = 64;
 
-/// Loads the snapshot of a folder into an empty view; answers the positions from which to read on, or none where there is
-/// no snapshot. An error says why the one there is cannot be used; the view is empty then.
+/// What was loaded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Loaded {
+    /// Where each partition is to be read from.
+    pub(super) positions: Vec<Offset>,
+    pub(super) records: u64,
+}
+
+/// Loads the snapshot of a folder into an empty view; none where there is no snapshot. An error says why the one there is cannot be used; the view is empty then.
 pub(super) fn load(
     folder: &Path,
     cluster: &str,
     bounds: &[Bounds],
     views: &Materialised,
     registry: &Registry,
-) -> Result<Option<(Vec<Offset>, u64)>, String> {
+) -> Result<Option<Loaded>, String> {
     let file = match File::open(folder.join(FILE)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -47,7 +54,7 @@ pub(super) fn load(
         views.reserve(entity_type.name(), usize::try_from(room).unwrap_or(0));
     }
     match fill(&mut file, views, registry) {
-        Ok(records) => Ok(Some((header.positions, records))),
+        Ok(records) => Ok(Some(Loaded { positions: header.positions, records })),
         Err(reason) => {
             views.clear();
             Err(reason)

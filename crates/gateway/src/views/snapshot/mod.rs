@@ -31,6 +31,7 @@ use tracing::{error, info, warn};
 use super::Views;
 use crate::metrics::{SNAPSHOT_LOADS, SNAPSHOT_WRITES};
 use format::{FORMAT, Header, Type};
+use load::Loaded;
 
 const FILE: &str = "views.snapshot";
 const PARTIAL: &str = "views.snapshot.partial";
@@ -96,7 +97,7 @@ impl Snapshots {
             Views::OnDemand(_) => Ok(None),
         });
         let (positions, outcome) = match loaded.await {
-            Ok(Some((positions, records))) => {
+            Ok(Some(Loaded { positions, records })) => {
                 let seconds = (self.env.monotonic() - begun).as_secs_f64();
                 info!(records, seconds, "the view begins with a snapshot");
                 *self.last.lock().await = Some(positions.clone());

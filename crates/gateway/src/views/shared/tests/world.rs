@@ -1,6 +1,6 @@
 //! Redis under a prefix of its own, gateways' caches on it, and a log of views that both read.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use contract::record::{Offset, Partition};
@@ -44,6 +44,12 @@ fn config() -> Config {
     }
 }
 
+/// Made once: its schemas are compiled.
+fn registry() -> &'static Registry {
+    static REGISTRY: OnceLock<Registry> = OnceLock::new();
+    REGISTRY.get_or_init(|| Registry::built_in().unwrap())
+}
+
 pub(super) fn key(id: &str) -> Key {
     Key::parse(&format!("costoption:{id}")).unwrap()
 }
@@ -53,8 +59,7 @@ pub(super) fn partition_of(key: &Key) -> Partition {
 }
 
 pub(super) fn held(key: &Key, version: u64) -> Held {
-    let registry = Registry::built_in().unwrap();
-    let entity_type = registry.get("costoption").unwrap();
+    let entity_type = registry().get("costoption").unwrap();
     let (id, at): (&EntityId, _) = (key.id.as_ref().unwrap(), Timestamp::from_millis(1_700_000_000_000));
     let fields = serde_json::Map::from_iter([("option".to_owned(), format!("£{version}\n").into())]);
     let object = entity_type.render(id, &fields, at, at);
@@ -146,8 +151,8 @@ impl World {
 
 impl Gateway {
     fn open(cache: &SharedCache, at: &[Offset]) -> OnDemand {
-        let (config, registry, env) = (config(), Registry::built_in().unwrap(), env());
-        let shared = Shared::start(cache, &config, &registry, &env);
+        let (config, env) = (config(), env());
+        let shared = Shared::start(cache, &config, registry(), &env);
         shared.begin("cluster", at, Arc::new(NoStream));
         OnDemand::new(&config, Some(shared))
     }

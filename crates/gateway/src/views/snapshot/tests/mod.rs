@@ -12,6 +12,7 @@ use serde_json::Map;
 use stream::Bounds;
 
 use super::format::Header;
+use super::load::Loaded;
 use super::{FILE, PARTIAL, header, load, write};
 use crate::views::{Held, Loading, Look, Materialised};
 
@@ -79,7 +80,7 @@ fn now(registry: &Registry, views: &Materialised) -> Header {
 }
 
 /// Loads into an empty view; what there is in it then.
-fn loaded(folder: &Path, registry: &Registry) -> (Result<Option<(Vec<Offset>, u64)>, String>, Vec<String>) {
+fn loaded(folder: &Path, registry: &Registry) -> (Result<Option<Loaded>, String>, Vec<String>) {
     let views = Materialised::new(registry);
     let loaded = load::load(folder, CLUSTER, &BOUNDS, &views, registry);
     views.complete();
@@ -94,7 +95,7 @@ fn what_is_written_is_loaded() {
         let records = write::write(folder.path(), &now(&registry, &views), &views, &registry).unwrap();
         assert_eq!(records, count + 1);
         let (loaded, found) = loaded(folder.path(), &registry);
-        assert_eq!(loaded, Ok(Some((POSITIONS.to_vec(), count + 1))));
+        assert_eq!(loaded, Ok(Some(Loaded { positions: POSITIONS.to_vec(), records: count + 1 })));
         assert!(found == content(&registry, &views));
         assert!(!folder.path().join(PARTIAL).exists());
     }

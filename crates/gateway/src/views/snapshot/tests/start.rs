@@ -12,6 +12,7 @@ use stream::Stream;
 use stream::embedded::{Embedded, Options};
 use tokio::runtime::Builder;
 
+use super::super::load::Loaded;
 use super::super::{FILE, Snapshots};
 use super::{content, held};
 use crate::config::ViewMode;
@@ -204,7 +205,7 @@ async fn a_restart_reads_only_what_came_since() {
     let again = Materialised::new(&system.registry);
     let loaded = super::load::load(folder.path(), &cluster.cluster, &bounds, &again, &system.registry);
     let ends: Vec<_> = bounds.iter().map(|bounds| bounds.end).collect();
-    assert_eq!(loaded, Ok(Some((ends, 100))));
+    assert_eq!(loaded, Ok(Some(Loaded { positions: ends, records: 100 })));
     assert!(matches!(again.look(&key(7)), Look::Found(held) if held.version() == 1));
     // A topic that was made anew is another.
     let other = super::load::load(folder.path(), "another", &bounds, &again, &system.registry);
