@@ -189,6 +189,7 @@ impl Running {
         if let Some(api) = self.api {
             // Fails only where serving ended already.
             let _ = api.served.await;
+            api.gateway.stop().await;
         }
         if let Some(store) = self.store {
             store.stop().await;

@@ -230,6 +230,9 @@ impl Settings {
             cache_bytes: self.cache.size_bytes,
             cache_ttl: Duration::from_secs(self.cache.ttl_s),
             not_found_ttl: Duration::from_secs(self.cache.not_found_ttl_s),
+            shared_cache: None,
+            snapshot_dir: None,
+            snapshot_every: Duration::from_secs(600),
         }
     }
 
