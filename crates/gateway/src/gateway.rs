@@ -1,5 +1,6 @@
 //! One gateway: its parts, put together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -91,6 +92,11 @@ impl Gateway {
         if let Some(snapshots) = &self.snapshots {
             snapshots.save().await;
         }
+    }
+
+    /// What is missing until it is ready, by part and without names of hosts; empty when it is.
+    pub fn missing(&self) -> BTreeMap<&'static str, String> {
+        self.ready.errors()
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.

@@ -23,11 +23,13 @@ use contract::{CommandId, EntityType, Key, ListQuery, Partition};
 use super::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
 
 mod commit;
+mod examine;
 mod migrate;
 mod outbox;
 mod pool;
 mod read;
 
+pub use examine::Examined;
 pub use migrate::VERSION;
 
 use pool::Pool;
@@ -53,6 +55,11 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), schema: None, ca_file: None, connections_max: 16 }
     }
+
+    /// Says what is wrong with them, without connecting; never what is in the connection string.
+    pub fn check(&self) -> Result<(), Error> {
+        Pool::new(self).map(drop)
+    }
 }
 
 impl std::fmt::Debug for Options {
@@ -77,6 +84,13 @@ impl Postgres {
         let pool = Pool::new(options)?;
         migrate::run(&pool, options.schema.as_deref()).await?;
         Ok(Self { pool })
+    }
+
+    /// Looks at the server and the tables; makes and changes nothing.
+    ///
+    /// Errors as of [`Postgres::open`].
+    pub async fn examine(options: &Options) -> Result<Examined, Error> {
+        examine::run(&Pool::new(options)?, options.schema.as_deref()).await
     }
 
     /// Closes all connections once they are given back; no call succeeds any more.
