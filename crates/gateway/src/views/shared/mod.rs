@@ -52,6 +52,7 @@
 //! topic a second later has passed; a store that publishes a view later than that after a reply that depends on it can be
 //! overtaken by a read that was evicted from this process meanwhile.
 
+mod address;
 mod floors;
 mod link;
 mod scripts;
@@ -62,13 +63,11 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use ::metrics::counter;
 use contract::{EntityId, Env, Key, Offset, Partition, Registry, partition};
-use redis::Client;
 use stream::Stream;
 use tokio::sync::{Notify, mpsc};
 
@@ -81,6 +80,7 @@ use value::{decode, decode_state};
 use window::{Trust, Window};
 use writer::Insert;
 
+pub use address::SharedCache;
 pub(crate) use value::Entry;
 pub(crate) use window::Change;
 
@@ -90,32 +90,6 @@ const INSERTS_MAX: usize = 1024;
 const COHORT: Duration = Duration::from_secs(1);
 /// How often it is looked whether that end has passed.
 const SETTLE_POLL: Duration = Duration::from_millis(50);
-
-/// Where a shared cache is.
-#[derive(Clone)]
-pub struct SharedCache {
-    client: Client,
-    prefix: String,
-}
-
-impl SharedCache {
-    /// Takes `redis://`, `rediss://` (TLS) or `unix://` with user, password and database number, and what all keys begin
-    /// with.
-    ///
-    /// # Errors
-    /// What is wrong with the URL. It does not repeat the URL, which may hold a password.
-    pub fn new(url: &str, prefix: &str) -> Result<Self, String> {
-        let client = Client::open(url).map_err(|error| error.to_string())?;
-        Ok(Self { client, prefix: prefix.to_owned() })
-    }
-}
-
-/// Without the password.
-impl fmt::Debug for SharedCache {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.client.get_connection_info().addr(), self.prefix)
-    }
-}
 
 /// The cache as one gateway uses it.
 pub(crate) struct Shared {

@@ -135,14 +135,14 @@ async fn a_late_script_brings_nothing_back() {
 
 #[tokio::test]
 async fn the_password_is_not_shown() {
-    let cache = super::super::SharedCache::new("rediss://user:secret@redis.example:6380/3", "dos:v1").unwrap();
+    let cache = super::super::SharedCache::new("rediss://user:secret@redis.example:6380/3", "dos:v1", None).unwrap();
     assert_eq!(format!("{cache:?}"), "redis.example:6380 dos:v1");
     for url in ["http://localhost", "redis://:secret@host:port/", "redis://:secret@host/database", ""] {
-        let error = super::super::SharedCache::new(url, "dos:v1").unwrap_err();
+        let error = super::super::SharedCache::new(url, "dos:v1", None).unwrap_err();
         assert!(!error.contains("secret"), "{error}");
     }
-    super::super::SharedCache::new("unix:///run/redis.sock?db=2&pass=secret", "dos:v1").unwrap();
-    super::super::SharedCache::new("redis+unix:///run/redis.sock", "dos:v1").unwrap();
+    super::super::SharedCache::new("unix:///run/redis.sock?db=2&pass=secret", "dos:v1", None).unwrap();
+    super::super::SharedCache::new("redis+unix:///run/redis.sock", "dos:v1", None).unwrap();
 }
 
 /// Others may have moved the position on, over what compaction took from them and this gateway has seen.

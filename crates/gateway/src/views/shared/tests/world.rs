@@ -96,7 +96,7 @@ impl World {
     pub(super) async fn gateway(&self, at: &[Offset]) -> Gateway {
         let client = redis::Client::open(redis_url()).unwrap();
         let proxy = Proxy::start(client.get_connection_info().addr().to_string()).await;
-        let cache = SharedCache::new(&format!("redis://{}/", proxy.address), &self.prefix).unwrap();
+        let cache = SharedCache::new(&format!("redis://{}/", proxy.address), &self.prefix, None).unwrap();
         Gateway { views: Gateway::open(&cache, at), proxy, cache, at: at.to_vec() }
     }
 
