@@ -82,7 +82,11 @@ impl KafkaTail {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     self.at_end = true;
-                    break;
+                    // Once it was told, what lies behind it is taken as well: the queue calls only when it was empty, so
+                    // a record that is left there waits until somebody looks.
+                    if !self.told {
+                        break;
+                    }
                 }
                 Some(Err(error)) => {
                     self.failed = Some(error);

@@ -12,7 +12,7 @@ use stream::conformance::{record, soon, take, texts};
 use stream::kafka::Options;
 use stream::{Stream, StreamError, Tail};
 
-use crate::fixture::{admin, brokers, name, options, ready};
+use crate::fixture::{admin, brokers, env, name, options, ready};
 
 /// Reads until the tail says that it has passed the end.
 async fn to_end(tail: &mut dyn Tail) -> Vec<contract::Stored> {
@@ -23,6 +23,29 @@ async fn to_end(tail: &mut dyn Tail) -> Vec<contract::Stored> {
             records => read.extend(records),
         }
     }
+}
+
+/// The end is told of after each record that comes alone, and the queue calls only when it was empty: a record behind such
+/// a word, which nobody took yet, must not wait until the queue is looked at for no reason, a second later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_behind_the_end_is_taken_at_once() {
+    let options = Options { partitions: 1, ..options() };
+    let (kafka, env) = (ready(&options).await, env());
+    let mut tail = kafka.tail(Topic::Replies, 0, 0).await.unwrap();
+    assert_eq!(to_end(&mut *tail).await, []);
+    let mut waited = Duration::ZERO;
+    for _ in 0..10 {
+        // Nobody asks meanwhile: the first record, the word of the end, the second record come to lie in the queue.
+        kafka.append(Topic::Replies, record("a", "1")).await.unwrap();
+        assert_eq!(texts(&take(&mut *tail, 1).await), ["1"]);
+        env.sleep(Duration::from_millis(300)).await;
+        kafka.append(Topic::Replies, record("a", "2")).await.unwrap();
+        env.sleep(Duration::from_millis(100)).await;
+        let begun = env.monotonic();
+        assert_eq!(texts(&take(&mut *tail, 1).await), ["2"]);
+        waited += env.monotonic() - begun;
+    }
+    assert!(waited < Duration::from_secs(4), "ten records were waited for {waited:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,8 +5,9 @@ use std::pin::Pin;
 
 use contract::{EntityId, OutcomeStatus};
 use deadpool_postgres::Object;
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::{join_all, join3, try_join_all};
 use tokio_postgres::Statement;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -14,30 +15,53 @@ use super::outbox::REMOVE;
 use super::pool::{Lease, Pool, bounded, failure};
 use crate::database::{Batch, Change, Committed, Error};
 
-const POSITION: &str = "UPDATE store_positions SET next = $4, sequence = sequence + $5,
+/// A statement that fails, and with it the transaction, unless it touches as many rows as its last parameter says: so
+/// that `COMMIT` can be sent with it and need not wait for what the client makes of the number.
+macro_rules! counted {
+    ($number:literal, $sql:literal) => {
+        concat!("WITH touched AS (", $sql, " RETURNING 1) SELECT 1 / (count(*) = $", $number, ")::int FROM touched")
+    };
+}
+
+const POSITION: &str = counted!(
+    8,
+    "UPDATE store_positions SET next = $4, sequence = sequence + $5,
         published = greatest(published, $6), views = greatest(views, $7)
-    WHERE partition = $1 AND owner = $2 AND next IS NOT DISTINCT FROM $3";
-const CREATE: &str = "INSERT INTO store_entities (type, id, version, created, updated, time, schema, command, object)
+    WHERE partition = $1 AND owner = $2 AND next IS NOT DISTINCT FROM $3"
+);
+const CREATE: &str = counted!(
+    10,
+    "INSERT INTO store_entities (type, id, version, created, updated, time, schema, command, object)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::uuid[], $9::bytea[])
-    ON CONFLICT DO NOTHING";
-const UPDATE: &str = "UPDATE store_entities e SET version = n.version, created = n.created, updated = n.updated,
+    ON CONFLICT DO NOTHING"
+);
+const UPDATE: &str = counted!(
+    11,
+    "UPDATE store_entities e SET version = n.version, created = n.created, updated = n.updated,
         time = n.time, schema = n.schema, command = n.command, object = n.object
     FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::uuid[], $9::bytea[], $10::bigint[])
         AS n (type, id, version, created, updated, time, schema, command, object, expected)
-    WHERE e.type = n.type AND e.id = n.id AND e.version = n.expected";
+    WHERE e.type = n.type AND e.id = n.id AND e.version = n.expected"
+);
 const COUNT: &str = "INSERT INTO store_counts AS c (type, partition, total)
     SELECT type, $3, total FROM unnest($1::text[], $2::bigint[]) AS n (type, total)
     ON CONFLICT (type, partition) DO UPDATE SET total = c.total + excluded.total";
-const REMEMBER: &str = "INSERT INTO store_outcomes (command, succeeded, version, created, problem, time)
+const REMEMBER: &str = counted!(
+    7,
+    "INSERT INTO store_outcomes (command, succeeded, version, created, problem, time)
     SELECT n.*, $6 FROM unnest($1::uuid[], $2::boolean[], $3::bigint[], $4::bigint[], $5::text[]) AS n
-    ON CONFLICT DO NOTHING";
+    ON CONFLICT DO NOTHING"
+);
 const FORGET: &str = "DELETE FROM store_outcomes WHERE command IN
     (SELECT command FROM store_outcomes WHERE time < $1 ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED)";
 /// The last sequence was moved by [`POSITION`] in this transaction.
-const KEEP: &str = "INSERT INTO store_outbox (partition, sequence, topic, key, headers, value)
+const KEEP: &str = counted!(
+    7,
+    "INSERT INTO store_outbox (partition, sequence, topic, key, headers, value)
     SELECT $1, p.sequence - $2 + n.number, n.topic, n.key, n.headers, n.value
     FROM unnest($3::text[], $4::bytea[], $5::bytea[], $6::bytea[]) WITH ORDINALITY AS n (topic, key, headers, value, number),
-        store_positions p WHERE p.partition = $1";
+        store_positions p WHERE p.partition = $1"
+);
 const FIRST: &str = "SELECT sequence - $2 + 1 FROM store_positions WHERE partition = $1";
 
 /// Outcomes removed by a commit: twice those it adds, so that the table shrinks under load, and a few more.
@@ -45,11 +69,18 @@ const FORGET_MIN: usize = 16;
 
 type Parameter = Box<dyn ToSql + Sync + Send>;
 
-/// A statement, its parameters, and how many rows it must touch; none where any number is right.
+/// A statement and its parameters.
 struct Step {
     sql: &'static str,
     parameters: Vec<Parameter>,
-    rows: Option<u64>,
+}
+
+impl Step {
+    /// A [`counted`] one.
+    fn counted(sql: &'static str, mut parameters: Vec<Parameter>, rows: usize) -> Self {
+        parameters.push(Box::new(rows as i64));
+        Self { sql, parameters }
+    }
 }
 
 pub(super) async fn run(pool: &Pool, batch: Batch) -> Result<Committed, Error> {
@@ -62,23 +93,23 @@ pub(super) async fn run(pool: &Pool, batch: Batch) -> Result<Committed, Error> {
         let prepared = try_join_all(names.map(|sql| client.prepare_cached(sql))).await;
         let mut statements = prepared.map_err(|error| failure(&error))?;
         let first = statements.pop().ok_or(Error::Conflict)?;
-        let done = transaction(client, &batch, &steps, &statements, &first).await;
-        let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-        client.batch_execute(end).await.map_err(|error| failure(&error))?;
+        let (done, ended) = transaction(client, &batch, &steps, &statements, &first).await;
+        // Where a statement failed it was rolled back; what matters is that it has ended.
+        ended?;
         lease.give_back();
         done
     })
     .await
 }
 
-/// Everything between `BEGIN` and `COMMIT` in one pipeline.
+/// From `BEGIN` to `COMMIT` in one pipeline: what was done, and whether the transaction has ended.
 async fn transaction(
     client: &Object,
     batch: &Batch,
     steps: &[Step],
     statements: &[Statement],
     first: &Statement,
-) -> Result<Committed, Error> {
+) -> (Result<Committed, Error>, Result<(), Error>) {
     type Sent<'a> = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + Send + 'a>>;
     let begin: Sent<'_> = Box::pin(async { client.batch_execute("BEGIN").await.map(|()| 0) });
     let sent = steps.iter().zip(statements).map(|(step, statement)| -> Sent<'_> {
@@ -91,34 +122,35 @@ async fn transaction(
     let asked: [&(dyn ToSql + Sync); 2] = [&partition, &events];
     // Few futures: these are polled, and so sent, in this order.
     let all = join_all(std::iter::once(begin).chain(sent));
-    let (results, first) = futures_util::future::join(all, client.query_opt(first, &asked)).await;
-    let mut results = results.into_iter();
-    // A transaction that failed refuses all that follows: the first error is the reason.
-    results.next().transpose().map_err(|error| failure(&error))?;
-    for (step, touched) in steps.iter().zip(results) {
-        let touched = touched.map_err(|error| failure(&error))?;
-        if step.rows.is_some_and(|rows| rows != touched) {
-            return Err(Error::Conflict);
-        }
-    }
-    let first = first.map_err(|error| failure(&error))?.ok_or(Error::Conflict)?;
-    let first = first.get::<_, i64>(0).cast_unsigned();
-    Ok(Committed { unpublished: (events > 0).then_some(first) })
+    let (results, first, ended) = join3(all, client.query_opt(first, &asked), client.batch_execute("COMMIT")).await;
+    let done = || {
+        // A transaction that failed refuses all that follows, and `COMMIT` rolls it back: the first error is the reason.
+        results.into_iter().collect::<Result<Vec<_>, _>>().map_err(|error| miss(&error))?;
+        let first = first.map_err(|error| failure(&error))?.ok_or(Error::Conflict)?;
+        let first = first.get::<_, i64>(0).cast_unsigned();
+        Ok(Committed { unpublished: (events > 0).then_some(first) })
+    };
+    (done(), ended.map_err(|error| failure(&error)))
+}
+
+/// What a failed step means: [`counted`] ones divide by zero, and nothing else here divides.
+fn miss(error: &tokio_postgres::Error) -> Error {
+    if error.code() == Some(&SqlState::DIVISION_BY_ZERO) { Error::Conflict } else { failure(error) }
 }
 
 fn steps(batch: &Batch) -> Result<Vec<Step>, Error> {
     let (partition, published) = (batch.partition.cast_signed(), batch.marks.published.cast_signed());
-    let remove = Step { sql: REMOVE, rows: None, parameters: vec![Box::new(partition), Box::new(published)] };
+    let remove = Step { sql: REMOVE, parameters: vec![Box::new(partition), Box::new(published)] };
     let mut steps = vec![remove, position(batch)];
     let (created, updated): (Vec<_>, Vec<_>) = batch.changes.iter().partition(|change| change.expected.is_none());
     if !created.is_empty() {
-        steps.push(Step { sql: CREATE, rows: Some(created.len() as u64), parameters: columns(&created) });
+        steps.push(Step::counted(CREATE, columns(&created), created.len()));
     }
     if !updated.is_empty() {
         let mut parameters = columns(&updated);
         let expected = updated.iter().map(|change| change.expected.map_or(0, u64::cast_signed)).collect::<Vec<_>>();
         parameters.push(Box::new(expected));
-        steps.push(Step { sql: UPDATE, rows: Some(updated.len() as u64), parameters });
+        steps.push(Step::counted(UPDATE, parameters, updated.len()));
     }
     if !created.is_empty() {
         let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
@@ -128,7 +160,7 @@ fn steps(batch: &Batch) -> Result<Vec<Step>, Error> {
         let (types, totals): (Vec<_>, Vec<_>) =
             counts.into_iter().map(|(name, count)| (name.to_owned(), count)).unzip();
         let parameters: Vec<Parameter> = vec![Box::new(types), Box::new(totals), Box::new(partition)];
-        steps.push(Step { sql: COUNT, rows: None, parameters });
+        steps.push(Step { sql: COUNT, parameters });
     }
     steps.extend(outcomes(batch)?);
     if !batch.outgoing.is_empty() {
@@ -147,7 +179,7 @@ fn position(batch: &Batch) -> Step {
         Box::new(batch.marks.published.cast_signed()),
         Box::new(batch.marks.views.map(u64::cast_signed)),
     ];
-    Step { sql: POSITION, rows: Some(1), parameters }
+    Step::counted(POSITION, parameters, 1)
 }
 
 fn columns(changes: &[&Change]) -> Vec<Parameter> {
@@ -189,11 +221,11 @@ fn outcomes(batch: &Batch) -> Result<Vec<Step>, Error> {
             Box::new(problems),
             Box::new(batch.time.as_millis()),
         ];
-        steps.push(Step { sql: REMEMBER, rows: Some(each.len() as u64), parameters });
+        steps.push(Step::counted(REMEMBER, parameters, each.len()));
     }
     let limit = (2 * batch.outcomes.len() + FORGET_MIN) as i64;
     let parameters: Vec<Parameter> = vec![Box::new(batch.forget_before.as_millis()), Box::new(limit)];
-    steps.push(Step { sql: FORGET, rows: None, parameters });
+    steps.push(Step { sql: FORGET, parameters });
     Ok(steps)
 }
 
@@ -211,7 +243,7 @@ fn keep(batch: &Batch) -> Step {
         Box::new(headers),
         Box::new(values),
     ];
-    Step { sql: KEEP, rows: Some(each.len() as u64), parameters }
+    Step::counted(KEEP, parameters, each.len())
 }
 
 /// Shared bytes as `bytea`.

@@ -1,11 +1,12 @@
 //! The adapter for PostgreSQL, shared by any number of stores.
 //!
-//! A batch is one transaction of two round trips: all statements in one pipeline, each with arrays, then `COMMIT`. It runs
-//! under READ COMMITTED with every expectation spelled out: the position by `(owner, next)`, entities by `version`, new
-//! rows by `ON CONFLICT DO NOTHING`, each with the number of rows it must have touched. REPEATABLE READ would see the
-//! same misses as serialisation failures, and others that are none. The position comes first, so two stores on one
-//! partition wait for each other there; entities and outcomes come sorted, and a deadlock, which a foreign partition's
-//! command can still lead to, is a conflict as any other.
+//! A batch is one transaction of one round trip: from `BEGIN` to `COMMIT` in one pipeline, each statement with arrays. It
+//! runs under READ COMMITTED with every expectation spelled out: the position by `(owner, next)`, entities by `version`,
+//! new rows by `ON CONFLICT DO NOTHING`, each with the number of rows it must have touched: a statement that touches
+//! another number fails, so that `COMMIT` rolls back. REPEATABLE READ would see the same misses as serialisation failures,
+//! and others that are none. The position comes first, so two stores on one partition wait for each other there; entities
+//! and outcomes come sorted, and a deadlock, which a foreign partition's command can still lead to, is a conflict as any
+//! other.
 //!
 //! A connection that was left in the middle of a transaction is closed, never used again. Every call has a bound.
 //! Dropped futures: what was sent runs to its end or is rolled back, whole.
