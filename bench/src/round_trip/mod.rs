@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     name: String,
     /// Partitions of each topic
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 2)]
     partitions: i32,
     /// Properties of the producers
     #[arg(long, value_name = "NAME=VALUE", value_parser = clients::property,

@@ -91,7 +91,7 @@ section! {
         /// Whether missing topics are made.
         create_topics: bool = true,
         /// Partitions of topics that are made.
-        partitions: u32 = 8,
+        partitions: u32 = 4,
         /// Replicas of topics that are made.
         replication: Option<u16> = None,
         /// `min.insync.replicas` of topics that are made.

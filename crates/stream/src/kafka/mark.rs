@@ -19,6 +19,7 @@ use rdkafka::{Message as _, TopicPartitionList};
 
 use super::link::Context;
 use super::options::Options;
+use super::{ASK_LIMIT, dispose};
 
 const PREFIX: &[u8] = b"$topics:";
 /// How long the broker may say nothing.
@@ -72,8 +73,17 @@ impl Mark {
     /// Looks for the first mark. Blocks; in a marked set it is the first record.
     pub(super) fn find(options: &Options, context: Context) -> Result<Option<Self>, KafkaError> {
         let consumer: BaseConsumer<Context> = options.reader().create_with_context(context)?;
+        let found = Self::first(&options.topic(Topic::Views), &consumer);
+        // To end it takes a while.
+        dispose(consumer);
+        found
+    }
+
+    fn first(topic: &str, consumer: &BaseConsumer<Context>) -> Result<Option<Self>, KafkaError> {
+        // Where the leader is not known yet when it is asked for the beginning, it is asked again after half a second.
+        consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&options.topic(Topic::Views), 0, rdkafka::Offset::Beginning)?;
+        list.add_partition_offset(topic, 0, rdkafka::Offset::Beginning)?;
         consumer.assign(&list)?;
         loop {
             match consumer.poll(SILENCE_MAX) {
