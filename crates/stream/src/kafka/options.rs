@@ -96,8 +96,8 @@ impl Default for Options {
             topic_prefix: String::new(),
             client_id: "dos".to_owned(),
             create_topics: true,
-            // Each costs a request to the broker and a transaction of the store: with one broker and 64 writers eight gave two
-            // thirds of the throughput of four. More stores than this cannot work at once.
+            // Each costs a request to the broker and a transaction of the store: with one broker and 64 writers eight gave three
+            // quarters of the throughput of four (docs/adr/0008). More stores than this cannot work at once.
             partitions: 4,
             replication: None,
             min_insync_replicas: None,
@@ -196,8 +196,10 @@ impl Options {
         let mut config = self.consumer();
         config
             .set("group.id", self.group("reader"))
-            // What waits here per partition, beside what the tail's owner has.
-            .set("queued.max.messages.kbytes", "8192")
+            // What waits here per partition, beside what the tail's owner has: a gateway that starts from nothing takes from
+            // one queue while the others fill, and with half of either figure it took a third longer.
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.message.max.bytes", "2097152")
             .set("fetch.queue.backoff.ms", "10")
             .set("fetch.error.backoff.ms", "100")
             // A new tail waits for the fetch under way to end.
