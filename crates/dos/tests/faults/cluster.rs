@@ -21,7 +21,7 @@ pub(crate) const GATEWAYS: usize = 2;
 pub(crate) const STORES: usize = 3;
 /// How long everything may take to be in order again; nothing it waits for takes longer than the session time-out of a
 /// group, the fail-over of a broker, and a start.
-const STABLE_MAX: Duration = Duration::from_secs(60);
+const STABLE_MAX: Duration = Duration::from_secs(120);
 const STABLE_POLL: Duration = Duration::from_millis(200);
 const END_MAX: Duration = Duration::from_secs(15);
 const PROBE_LIMIT: Duration = Duration::from_secs(6);
@@ -107,8 +107,8 @@ impl Cluster {
     pub(crate) fn start_gateway(&mut self, gateway: usize) {
         let mut command = dos();
         command.args(["gateway", "--listen", &self.addresses[gateway].to_string()]);
-        command.args(["--kafka", &self.brokers_for(gateway), "--redis", &self.redis.address()]);
-        command.env("DOS_INSTANCE", format!("g{gateway}"));
+        command.args(["--kafka", &self.brokers_for(gateway)]);
+        command.args(["--instance", &format!("g{gateway}")]);
         self.gateways[gateway] = Some(Process::start(command, &self.folder));
     }
 
@@ -116,7 +116,7 @@ impl Cluster {
         let mut command = dos();
         let database = format!("postgres://postgres@{}/postgres", self.databases[store].address);
         command.args(["store", "--kafka", &self.brokers_for(GATEWAYS + store), "--database", &database]);
-        command.env("DOS_INSTANCE", format!("s{store}"));
+        command.args(["--instance", &format!("s{store}")]);
         self.stores[store] = Some(Process::start(command, &self.folder));
     }
 

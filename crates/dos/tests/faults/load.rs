@@ -16,8 +16,8 @@ use crate::shared::random::Random;
 pub(crate) const WRITERS: usize = 32;
 const READERS: usize = 32;
 /// Between a client's requests: two cores also run three brokers.
-const WRITER_THINKS_MS: usize = 300;
-const READER_THINKS_MS: usize = 200;
+const WRITER_THINKS_MS: usize = 500;
+const READER_THINKS_MS: usize = 400;
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 /// Entities that readers look at, besides those that all writers change.
 const KNOWN_MAX: usize = 300;

@@ -153,13 +153,14 @@ impl Display for Row {
 /// Figures of a whole run.
 pub(crate) struct Report {
     seed: u64,
+    patience: u32,
     rows: BTreeMap<Kind, Row>,
     end: String,
 }
 
 impl Report {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { seed, rows: BTreeMap::new(), end: String::new() }
+    pub(crate) fn new(seed: u64, patience: u32) -> Self {
+        Self { seed, patience, rows: BTreeMap::new(), end: String::new() }
     }
 
     pub(crate) fn add(&mut self, kind: Kind, row: Row) {
@@ -185,6 +186,12 @@ impl Report {
             self.seed,
             took.as_secs().div_ceil(60),
         );
+        if self.patience > 1 {
+            self.end += &format!(
+                "The machine did other things as well: promised times were judged {} times as long.\n",
+                self.patience
+            );
+        }
     }
 
     /// Puts the figures into a document, where the old ones are.

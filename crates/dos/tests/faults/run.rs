@@ -31,14 +31,18 @@ const POLL: Duration = Duration::from_millis(100);
 /// Load after everything is in order again.
 const AFTER: Duration = Duration::from_secs(1);
 const VIOLATIONS_SHOWN: usize = 20;
+/// After so many rounds with violations there is no use in more.
+const BROKEN_MAX: usize = 5;
 const GETS_AT_ONCE: usize = 8;
 
-/// What the environment asks for: `DOS_TEST_FAULTS_ROUNDS`, `_SEED`, and `_REPORT`, a file to write the figures into.
+/// What the environment asks for: `DOS_TEST_FAULTS_ROUNDS`, `_SEED`, `_REPORT`, a file to write the figures into, and
+/// `_PATIENCE`: on a machine that does other things as well, every promised time may be so many times as long.
 struct Plan {
     /// Of each kind.
     rounds: usize,
     seed: u64,
     report: Option<String>,
+    patience: u32,
 }
 
 impl Plan {
@@ -52,6 +56,7 @@ impl Plan {
             rounds: usize::try_from(number("DOS_TEST_FAULTS_ROUNDS").unwrap_or(1)).unwrap(),
             seed: number("DOS_TEST_FAULTS_SEED").unwrap_or_else(clock),
             report: std::env::var("DOS_TEST_FAULTS_REPORT").ok(),
+            patience: u32::try_from(number("DOS_TEST_FAULTS_PATIENCE").unwrap_or(1)).unwrap(),
         }
     }
 
@@ -84,6 +89,8 @@ struct Run {
     checker: Checker,
     shown: Shown,
     report: Report,
+    /// Rounds with violations.
+    broken: usize,
 }
 
 #[test]
@@ -95,11 +102,12 @@ fn nothing_is_lost_whatever_dies() {
     println!("everything is up after {:.1} s", begun.elapsed().as_secs_f64());
     let writers = (0..WRITERS).map(|number| Writer::new(number, plan.seed)).collect();
     let (checker, shown, history) = (Checker::default(), Shown::default(), History::default());
-    let report = Report::new(plan.seed);
-    let mut run = Run { plan, cluster, writers, history, checker, shown, report };
+    let report = Report::new(plan.seed, plan.patience);
+    let mut run = Run { plan, cluster, writers, history, checker, shown, report, broken: 0 };
     for (number, (fault, turn)) in (1..).zip(schedule) {
         run.round(number, fault, turn);
     }
+    assert!(run.broken == 0, "{}", run.verdict());
     run.report.finish(run.cluster.now(), run.history.repeats(), run.checker.entities());
     println!("{}", run.report);
     if let Some(file) = &run.plan.report {
@@ -126,14 +134,20 @@ impl Run {
         let violations = self.check(fault, &done, records, &mut row);
         println!("round {number:>3}: {}: {row}; {} violations", done.what, violations.len());
         self.report.add(fault, row);
-        let shown = &violations[..violations.len().min(VIOLATIONS_SHOWN)];
-        let (seed, logs) = (self.plan.seed, self.cluster.logs());
-        assert!(violations.is_empty(), "seed {seed}, round {number}, logs in {logs}: {shown:#?}");
+        violations.iter().take(VIOLATIONS_SHOWN).for_each(|violation| println!("    {violation:?}"));
+        self.broken += usize::from(!violations.is_empty());
+        assert!(self.broken < BROKEN_MAX, "{}", self.verdict());
+    }
+
+    fn verdict(&self) -> String {
+        let Self { plan, broken, cluster, .. } = self;
+        format!("seed {}: {broken} rounds with violations, logs in {}", plan.seed, cluster.logs())
     }
 
     fn check(&mut self, fault: Fault, done: &Done, records: Records, row: &mut Row) -> Vec<Violation> {
-        let mut violations = in_time(&records.sent);
-        violations.extend(by_fault(fault, done, &records.sent));
+        let patience = self.plan.patience;
+        let mut violations = in_time(&records.sent, patience);
+        violations.extend(by_fault(fault, done, &records.sent, patience));
         let mut writes: Vec<Write> = records.sent.into_iter().map(|sent| sent.write).collect();
         settle(&self.cluster, &mut writes);
         self.read_topic();
@@ -184,10 +198,10 @@ impl Run {
 }
 
 /// Writes that were answered, and later than they may.
-fn in_time(sent: &[Sent]) -> Vec<Violation> {
+fn in_time(sent: &[Sent], patience: u32) -> Vec<Violation> {
     let is_late = |sent: &&Sent| {
         let lost = matches!(sent.write.outcome, Outcome::Unknown { operation: None });
-        !lost && sent.ended - sent.begun > WRITE_WAIT + LATE_MAX
+        !lost && sent.ended - sent.begun > WRITE_WAIT + LATE_MAX * patience
     };
     sent.iter().filter(is_late).map(|sent| told(Kind::Late, sent)).collect()
 }
@@ -204,18 +218,13 @@ fn told(kind: Kind, sent: &Sent) -> Violation {
 }
 
 /// What is promised of some faults beyond what is promised always.
-fn by_fault(fault: Fault, done: &Done, sent: &[Sent]) -> Vec<Violation> {
+fn by_fault(fault: Fault, done: &Done, sent: &[Sent], patience: u32) -> Vec<Violation> {
     let is_pending = |sent: &Sent| matches!(sent.write.outcome, Outcome::Accepted { .. }) && !sent.write.respond_async;
     let is_wrong = |sent: &&Sent| match fault {
-        Fault::StoreKilled | Fault::StorePaused => is_pending(sent) && sent.ended > done.begun + PENDING_MAX,
+        Fault::StoreKilled | Fault::StorePaused => is_pending(sent) && sent.ended > done.begun + PENDING_MAX * patience,
         // Nothing dies: every reply comes, and in time.
         Fault::StoresScaled => {
             is_pending(sent) || matches!(sent.write.outcome, Outcome::Unknown { .. } | Outcome::Refused(500..))
-        }
-        // It is of no importance to materialised views.
-        Fault::RedisStopped => {
-            !matches!(sent.write.outcome, Outcome::Acknowledged { .. } | Outcome::Refused(..500))
-                && !sent.write.respond_async
         }
         _ => false,
     };
@@ -298,12 +307,12 @@ mod tests {
     fn wrong(fault: Fault, sent: Sent) -> usize {
         let begun = Duration::from_secs(100);
         let done = Done { what: String::new(), begun, outages: Vec::new(), recovery: Duration::ZERO };
-        by_fault(fault, &done, &[sent]).len()
+        by_fault(fault, &done, &[sent], 1).len()
     }
 
     #[test]
     fn every_kind_has_its_rounds_and_one_seed_one_schedule() {
-        let plan = Plan { rounds: 3, seed: 5, report: None };
+        let plan = Plan { rounds: 3, seed: 5, report: None, patience: 1 };
         let schedule = plan.schedule();
         assert_eq!(schedule, plan.schedule());
         for kind in Fault::ALL {
@@ -315,8 +324,8 @@ mod tests {
     #[test]
     fn answers_that_come_late() {
         let lost = Outcome::Unknown { operation: None };
-        assert!(in_time(&[sent(1, 6, accepted()), sent(1, 20, lost)]).is_empty());
-        assert_eq!(in_time(&[sent(1, 9, accepted())]).len(), 1);
+        assert!(in_time(&[sent(1, 6, accepted()), sent(1, 20, lost)], 1).is_empty());
+        assert_eq!(in_time(&[sent(1, 9, accepted())], 1).len(), 1);
     }
 
     #[test]

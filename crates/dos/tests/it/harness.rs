@@ -64,7 +64,7 @@ impl Api {
         let env: Arc<dyn Env> = Arc::new(System::new());
         let running = Running::start(&settings, env, None).await.unwrap();
         bounded(running.ready()).await;
-        let url = format!("http://{}", running.address);
+        let url = format!("http://{}", running.address().unwrap());
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         Self { running: Some(running), settings, client, url, _folder: None }
     }

@@ -15,7 +15,7 @@ use crate::shell::Program;
 
 const VERSION: &str = "4.1.1";
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(10 * 60);
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// `ApiVersions`, version 0, from a client without a name.
 const GREETING: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 

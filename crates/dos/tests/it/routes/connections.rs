@@ -16,7 +16,7 @@ matrix! {
 }
 
 async fn connect(api: &Api) -> TcpStream {
-    TcpStream::connect(api.running.as_ref().unwrap().address).await.unwrap()
+    TcpStream::connect(api.running.as_ref().unwrap().address().unwrap()).await.unwrap()
 }
 
 /// Reads until the text is there.
