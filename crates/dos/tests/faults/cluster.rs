@@ -197,7 +197,9 @@ impl Cluster {
     /// A partition whose retrieves this gateway does not answer.
     fn unanswered(&self, address: SocketAddr) -> Option<String> {
         let begun = Instant::now();
-        let mut connection = Connection::open(address).ok()?;
+        let Ok(mut connection) = Connection::open(address) else {
+            return Some(format!("{address} takes no connection"));
+        };
         for id in &self.barriers {
             let path = format!("/contact/{id}");
             let answer = connection.call("GET", &path, &[("cache-control", "no-cache")], "");
