@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Decides what is written, and which fault comes when; every run prints its own.
     #[arg(long)]
     seed: Option<u64>,
+    /// On a machine that does other things as well: every promised time may be so many times as long, and the report says so.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10))]
+    patience: u32,
     /// Test the optimised program.
     #[arg(long)]
     release: bool,
@@ -35,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     build(profile)?;
     let mut test = test(profile)
         .env("DOS_TEST_FAULTS_ROUNDS", arguments.rounds.to_string())
+        .env("DOS_TEST_FAULTS_PATIENCE", arguments.patience.to_string())
         .env("DOS_TEST_FAULTS_REPORT", workspace_root().join(REPORT));
     if let Some(seed) = arguments.seed {
         test = test.env("DOS_TEST_FAULTS_SEED", seed.to_string());
