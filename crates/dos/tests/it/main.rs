@@ -11,3 +11,4 @@ mod openapi;
 mod overload;
 mod readme;
 mod routes;
+mod scaled;
