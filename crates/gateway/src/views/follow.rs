@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::metrics::counter;
 use contract::record::{Offset, Partition};
 use contract::wire::{DecodeError, cloudevents};
-use contract::{EntityId, Env, Key, Registry, Stored, Topic};
+use contract::{EntityId, Env, Key, Registry, ReplyBody, Stored, Topic};
 use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
@@ -171,8 +171,9 @@ impl Follow {
         let name = entity_type.name();
         match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
             Ok(held) => {
-                self.views.apply(name, &held, loading);
+                // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
+                self.views.apply(name, &held, loading);
                 self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {
@@ -184,7 +185,15 @@ impl Follow {
 
     fn reply(&self, stored: &Stored) {
         match cloudevents::decode_reply(&stored.record) {
-            Ok(reply) => self.answers.reply(reply),
+            Ok(reply) => {
+                // It tells of a version; a question that is under way may have been answered before that.
+                if let (Some(_), Some(id)) = (reply.version, &reply.key.id)
+                    && !matches!(reply.body, ReplyBody::Retrieved(_))
+                {
+                    self.retrieves.detach(&reply.key.entity_type, id.as_str());
+                }
+                self.answers.reply(reply);
+            }
             Err(error) => self.unreadable_event(stored, "dos.replies", &error),
         }
     }
@@ -193,10 +202,10 @@ impl Follow {
     fn unreadable(&self, stored: &Stored, error: &DecodeError) {
         self.unreadable_event(stored, "dos.views", error);
         let Some(key) = &error.key else { return };
-        self.views.mark_unreadable(key);
         if let Some(id) = &key.id {
             self.retrieves.detach(&key.entity_type, id.as_str());
         }
+        self.views.mark_unreadable(key);
     }
 
     fn unreadable_event(&self, stored: &Stored, topic: &'static str, error: &DecodeError) {

@@ -47,13 +47,13 @@ impl Views {
         }
     }
 
-    /// Takes a view if it is newer than what is there; `loading` is there while its partition catches up.
+    /// A view passed: takes it if it is newer than what is there; `loading` is there while its partition catches up.
     pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, loading: Option<&mut Loading>) {
         match self {
             Self::Materialised(views) => views.apply(entity_type, held, loading),
             Self::OnDemand(views) => {
                 if let Some(id) = EntityId::parse(held.id()) {
-                    views.apply(&Key::new(entity_type.clone(), id), held);
+                    views.replace(&Key::new(entity_type.clone(), id), held);
                 }
             }
         }

@@ -1,4 +1,9 @@
 //! A bounded cache of views, kept current by the views that pass; what it lacks is asked for.
+//!
+//! No client sees an entity go back: what the cache has is at least as new as whatever was told of the entity here. So a
+//! view that passes replaces an older one and is not taken where there is none (this gateway may be behind, and have told
+//! of a newer one that it asked for); and whatever tells of a newer one removes the older one first, and detaches
+//! the question that is under way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -71,8 +76,17 @@ impl OnDemand {
         }
     }
 
-    /// Takes a view if it is newer than what is there.
-    pub(crate) fn apply(&self, key: &Key, held: &Held) {
+    /// A view passed: it replaces an older one.
+    pub(crate) fn replace(&self, key: &Key, held: &Held) {
+        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            None => Op::Nop,
+            Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
+            Some(_) => Op::Put(Slot::View(held.clone())),
+        });
+    }
+
+    /// Keeps what was asked for, unless there is something newer.
+    pub(crate) fn keep(&self, key: &Key, held: &Held) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
             _ => Op::Put(Slot::View(held.clone())),
@@ -95,6 +109,15 @@ impl OnDemand {
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(held)) if held.version() >= version => Op::Nop,
+            None => Op::Nop,
+            Some(_) => Op::Remove,
+        });
+    }
+
+    /// Forgets what is another object than the one that was told.
+    pub(crate) fn forget_other(&self, key: &Key, object: &[u8]) {
+        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            Some(Slot::View(held)) if held.object() == object => Op::Nop,
             None => Op::Nop,
             Some(_) => Op::Remove,
         });
@@ -150,14 +173,15 @@ impl<T: Clone> Flights<T> {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Ends a flight; whether no view of the key came meanwhile, so that its result may be kept.
-    pub(crate) fn land(&self, key: &Key, number: u64) -> bool {
+    /// Ends a flight; keeps its result if nothing newer was told of the key meanwhile. Both under one lock: a view that
+    /// passes first detaches the flight and then replaces what was kept.
+    pub(crate) fn land(&self, key: &Key, number: u64, keep: impl FnOnce()) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let still = by_key.get(key).is_some_and(|flight| flight.number == number);
         if still {
+            keep();
             by_key.remove(key);
             self.count.store(by_key.len(), Ordering::SeqCst);
         }
-        still
     }
 }
