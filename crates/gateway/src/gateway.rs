@@ -16,7 +16,7 @@ use crate::docs::Documents;
 use crate::http::{Incoming, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
-use crate::views::{Follow, Views};
+use crate::views::{Follow, Snapshots, Views};
 
 /// What every request is answered from.
 pub struct Gateway {
@@ -27,6 +27,7 @@ pub struct Gateway {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
     request_prefix: u32,
@@ -36,7 +37,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
     pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
-        let views = Arc::new(Views::new(&config, &registry));
+        let views = Arc::new(Views::new(&config, &registry, &env));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
         let ready = Arc::new(Ready::new());
@@ -49,6 +50,9 @@ impl Gateway {
             write_wait: config.write_wait,
             read_wait: config.read_wait,
         });
+        let snapshots = config.snapshot_dir.as_ref();
+        let snapshots =
+            snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -57,6 +61,7 @@ impl Gateway {
             answers,
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
+            snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
         Arc::new(follow).start();
@@ -72,6 +77,7 @@ impl Gateway {
             dispatch,
             retrieves,
             ready,
+            snapshots,
             documents: OnceLock::new(),
             metrics,
             request_prefix,
@@ -92,6 +98,13 @@ impl Gateway {
     /// What is missing until it is ready, by part and without names of hosts; empty when it is.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         self.ready.errors()
+    }
+
+    /// Writes the last snapshot of the view, once requests are no longer answered.
+    pub async fn stop(&self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.save().await;
+        }
     }
 
     /// Put together when they are first asked for.

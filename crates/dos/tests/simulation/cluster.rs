@@ -125,6 +125,9 @@ impl Cluster {
             cache_bytes: 1 << 20,
             cache_ttl: Duration::from_secs(3600),
             not_found_ttl: Duration::from_secs(60),
+            shared_cache: None,
+            snapshot_dir: None,
+            snapshot_every: Duration::from_secs(3600),
         };
         let env: Arc<dyn Env> = Arc::clone(&process) as Arc<dyn Env>;
         let gateway = Gateway::start(config, self.registry.clone(), client, env);
