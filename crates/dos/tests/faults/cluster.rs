@@ -1,4 +1,7 @@
-//! The processes: two gateways, up to three stores, and their servers, with a proxy for each process before each server.
+//! The processes: three gateways, up to three stores, and their servers, with a proxy for each process before each server.
+//!
+//! Two gateways have the complete view in memory, one of them with snapshots. The third reads on demand, through a cache of
+//! its own that is too small and one in Redis.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -16,7 +19,11 @@ use crate::shared::process::{Process, START_MAX, dos, wait_for};
 use crate::watch::Watch;
 
 pub(crate) const BROKERS: usize = 3;
-pub(crate) const GATEWAYS: usize = 2;
+pub(crate) const GATEWAYS: usize = 3;
+/// The gateway that has snapshots, so that it starts from one when it was killed.
+const WITH_SNAPSHOTS: usize = 0;
+/// The gateway that asks a cache or a store for what it is asked.
+pub(crate) const ON_DEMAND: usize = 2;
 /// Places for stores; two of them work, but for the time in which they are scaled.
 pub(crate) const STORES: usize = 3;
 /// How long everything may take to be in order again; nothing it waits for takes longer than the session time-out of a
@@ -24,6 +31,8 @@ pub(crate) const STORES: usize = 3;
 const STABLE_MAX: Duration = Duration::from_secs(120);
 const STABLE_POLL: Duration = Duration::from_millis(200);
 const END_MAX: Duration = Duration::from_secs(15);
+/// So small that Redis is asked.
+const CACHE_BYTES: &str = "100000";
 const PROBE_LIMIT: Duration = Duration::from_secs(6);
 
 /// See the module.
@@ -36,6 +45,7 @@ pub(crate) struct Cluster {
     pub(crate) detours: Vec<Vec<Proxy>>,
     /// For each store.
     pub(crate) databases: Vec<Proxy>,
+    pub(crate) cache: Proxy,
     pub(crate) kafka: Kafka,
     pub(crate) postgres: Postgres,
     pub(crate) redis: Redis,
@@ -59,6 +69,8 @@ impl Cluster {
         }
         let databases: Vec<Proxy> = (0..STORES).map(|_| Proxy::new()).collect();
         databases.iter().for_each(|proxy| proxy.lead_to(postgres.socket()));
+        let cache = Proxy::new();
+        cache.lead_to(redis.socket());
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("faults-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let listeners: Vec<_> = (0..GATEWAYS).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
@@ -74,6 +86,7 @@ impl Cluster {
             stores,
             detours,
             databases,
+            cache,
             kafka,
             postgres,
             redis,
@@ -108,6 +121,13 @@ impl Cluster {
         let mut command = dos();
         command.args(["gateway", "--listen", &self.addresses[gateway].to_string()]);
         command.args(["--kafka", &self.brokers_for(gateway)]);
+        if gateway == WITH_SNAPSHOTS {
+            command.env("DOS_SNAPSHOT__DIR", self.folder.join("snapshots")).env("DOS_SNAPSHOT__INTERVAL_S", "3");
+        }
+        if gateway == ON_DEMAND {
+            let url = format!("redis://{}/", self.cache.address);
+            command.args(["--views", "on-demand", "--redis", &url]).env("DOS_CACHE__SIZE_BYTES", CACHE_BYTES);
+        }
         command.args(["--instance", &format!("g{gateway}")]);
         self.gateways[gateway] = Some(Process::start(command, &self.folder));
     }

@@ -3,11 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::cluster::{BROKERS, Cluster, GATEWAYS};
+use crate::cluster::{BROKERS, Cluster, GATEWAYS, ON_DEMAND};
 use crate::proxy::Mode;
 use crate::reads::Outage;
 use crate::shared::random::Random;
 
+/// Variants of a cut; the last two are between a gateway and Redis.
+const CUTS_OF: usize = 7;
 const CUTS: usize = 3;
 const BETWEEN_CUTS: Duration = Duration::from_millis(300);
 const REDIS_GONE: Duration = Duration::from_secs(5);
@@ -65,6 +67,8 @@ pub(crate) struct Done {
     /// Since the run began.
     pub(crate) begun: Duration,
     pub(crate) outages: Vec<Outage>,
+    /// Whether reads on demand have a reason to fail: they need brokers, a store and its database, but not Redis.
+    pub(crate) hurts_reads_on_demand: bool,
     /// Until everything was in order again.
     pub(crate) recovery: Duration,
 }
@@ -105,7 +109,12 @@ pub(crate) fn inject(kind: Kind, turn: usize, cluster: &mut Cluster, random: &mu
     };
     let undone = cluster.now();
     cluster.wait_stable();
-    Done { what, begun, outages, recovery: cluster.now() - undone }
+    let hurts_reads_on_demand = match kind {
+        Kind::RedisStopped | Kind::StoresScaled => false,
+        Kind::ConnectionCut => turn % CUTS_OF < CUTS_OF - 2,
+        _ => true,
+    };
+    Done { what, begun, outages, hurts_reads_on_demand, recovery: cluster.now() - undone }
 }
 
 fn millis(random: &mut Random, from: usize, to: usize) -> Duration {
@@ -158,7 +167,7 @@ fn cut(turn: usize, cluster: &mut Cluster, random: &mut Random) -> String {
         thread::sleep(away);
         proxies.iter().for_each(|proxy| proxy.set(Mode::Pass));
     };
-    match turn % 5 {
+    match turn % CUTS_OF {
         0 => {
             let broker = random.below(BROKERS);
             for _ in 0..CUTS {
@@ -182,11 +191,19 @@ fn cut(turn: usize, cluster: &mut Cluster, random: &mut Random) -> String {
             during(Mode::Stall);
             format!("{name}: nothing passes from or to any broker for {} ms", away.as_millis())
         }
-        _ => {
+        4 => {
             cluster.databases[store].set(Mode::Stall);
             thread::sleep(away);
             cluster.databases[store].set(Mode::Pass);
             format!("store {store}: nothing passes from or to PostgreSQL for {} ms", away.as_millis())
+        }
+        // Unlike a Redis that was stopped, this one has old views when it is reached again.
+        variant => {
+            cluster.cache.set(if variant == 5 { Mode::Refuse } else { Mode::Stall });
+            thread::sleep(away);
+            cluster.cache.set(Mode::Pass);
+            let how = if variant == 5 { "no connection to" } else { "nothing passes from or to" };
+            format!("gateway {ON_DEMAND}: {how} Redis for {} ms", away.as_millis())
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::fs;
 use std::time::Duration;
 
+use crate::cluster::ON_DEMAND;
 use crate::fault::{Done, Kind};
 use crate::load::Records;
 use crate::reads::Seen;
@@ -34,8 +35,10 @@ pub(crate) struct Row {
     in_doubt_done: usize,
     versions: usize,
     reads: usize,
-    /// All of them of the gateway that was killed: otherwise the run fails.
+    /// At gateways with a materialised view, all of them of the one that was killed: otherwise the run fails.
     reads_failed: usize,
+    /// At the gateway that reads on demand.
+    reads_failed_on_demand: usize,
     /// From the fault to the last `202`.
     pending_longest: Duration,
     answer_longest: Duration,
@@ -68,7 +71,9 @@ impl Row {
             }
         }
         row.reads = records.reads.len();
-        row.reads_failed = records.reads.iter().filter(|read| matches!(read.seen, Seen::Failed(_))).count();
+        for read in records.reads.iter().filter(|read| matches!(read.seen, Seen::Failed(_))) {
+            *(if read.gateway == ON_DEMAND { &mut row.reads_failed_on_demand } else { &mut row.reads_failed }) += 1;
+        }
         row
     }
 
@@ -93,6 +98,7 @@ impl Row {
             (&mut self.versions, other.versions),
             (&mut self.reads, other.reads),
             (&mut self.reads_failed, other.reads_failed),
+            (&mut self.reads_failed_on_demand, other.reads_failed_on_demand),
         ] {
             *sum += count;
         }
@@ -101,7 +107,7 @@ impl Row {
         self.recovery_longest = self.recovery_longest.max(other.recovery_longest);
     }
 
-    fn cells(&self) -> [String; 14] {
+    fn cells(&self) -> [String; 15] {
         let seconds = |duration: Duration| format!("{:.1} s", duration.as_secs_f64());
         let window = if self.pending == 0 { "-".to_owned() } else { seconds(self.pending_longest) };
         [
@@ -118,12 +124,13 @@ impl Row {
             seconds(self.answer_longest),
             self.reads.to_string(),
             self.reads_failed.to_string(),
+            self.reads_failed_on_demand.to_string(),
             seconds(self.recovery_longest),
         ]
     }
 }
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 16] = [
     "fault",
     "times",
     "writes",
@@ -137,7 +144,8 @@ const COLUMNS: [&str; 15] = [
     "of those, done",
     "longest wait",
     "reads",
-    "reads failed",
+    "reads failed, materialised",
+    "reads failed, on demand",
     "in order again after",
 ];
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::cluster::{Cluster, GATEWAYS};
+use crate::cluster::{Cluster, GATEWAYS, ON_DEMAND};
 use crate::fault::{Done, Kind as Fault, inject};
 use crate::load::{Load, Records, Sent, WRITERS};
-use crate::reads::Shown;
+use crate::reads::{Outage, Shown};
 use crate::report::{Report, Row};
 use crate::shared::check::{Checker, Kind, Violation};
 use crate::shared::history::{Found, Outcome, Write};
@@ -153,7 +153,7 @@ impl Run {
         self.read_topic();
         let (versions, broken) = self.history.round();
         violations.extend(broken);
-        violations.extend(self.shown.round(&records.reads, &versions, &done.outages));
+        violations.extend(self.shown.round(&records.reads, &versions, &excused(done)));
         let mut ids: Vec<&str> = versions.iter().map(|version| version.id.as_str()).collect();
         ids.dedup();
         violations.extend(self.checker.round(&writes, &versions, &get_all(&self.cluster, 0, &ids)));
@@ -195,6 +195,13 @@ impl Run {
         }
         violations
     }
+}
+
+/// Where reads may fail.
+fn excused(done: &Done) -> Vec<Outage> {
+    let always = Outage { gateway: ON_DEMAND, begun: Duration::ZERO, ended: Duration::MAX };
+    let on_demand = done.hurts_reads_on_demand.then_some(always);
+    done.outages.iter().copied().chain(on_demand).collect()
 }
 
 /// Writes that were answered, and later than they may.
@@ -304,9 +311,13 @@ mod tests {
         Outcome::Accepted { operation: "/operation/x".to_owned(), succeeded: None }
     }
 
+    fn done(hurts_reads_on_demand: bool) -> Done {
+        let (what, begun, recovery) = (String::new(), Duration::from_secs(100), Duration::ZERO);
+        Done { what, begun, outages: Vec::new(), hurts_reads_on_demand, recovery }
+    }
+
     fn wrong(fault: Fault, sent: Sent) -> usize {
-        let begun = Duration::from_secs(100);
-        let done = Done { what: String::new(), begun, outages: Vec::new(), recovery: Duration::ZERO };
+        let done = done(true);
         by_fault(fault, &done, &[sent], 1).len()
     }
 
@@ -333,6 +344,13 @@ mod tests {
         assert_eq!(wrong(Fault::StoreKilled, sent(105, 110, accepted())), 0);
         assert_eq!(wrong(Fault::StoreKilled, sent(106, 111, accepted())), 1);
         assert_eq!(wrong(Fault::BrokerStopped, sent(106, 111, accepted())), 0);
+    }
+
+    #[test]
+    fn reads_on_demand_may_fail_but_not_because_redis_is_away() {
+        let gateways = |hurt| excused(&done(hurt)).iter().map(|outage| outage.gateway).collect::<Vec<_>>();
+        assert_eq!(gateways(true), [ON_DEMAND]);
+        assert!(gateways(false).is_empty());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Redis from the Debian package, without persistence.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -57,6 +58,11 @@ impl Redis {
     pub fn start_again(&mut self) -> Result<()> {
         self.process = Some(self.recipe.start(START_LIMIT)?);
         Ok(())
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> SocketAddr {
+        self.recipe.address
     }
 
     /// Its URL.
