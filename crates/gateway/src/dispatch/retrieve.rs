@@ -38,7 +38,7 @@ impl Retrieves {
     /// A list from the data store told of this object: what is kept or asked for may be older.
     pub(crate) fn listed(&self, entity_type: &TypeName, object: &[u8]) {
         let Views::OnDemand(views) = &*self.views else { return };
-        let Some(id) = stamps(object).ok().and_then(|stamps| EntityId::parse(&stamps.id)) else { return };
+        let Some(id) = stamps(object).ok().and_then(|stamps| EntityId::parse(stamps.id)) else { return };
         let key = Key::new(entity_type.clone(), id);
         self.flights.detach(&key);
         views.forget_other(&key, object);

@@ -36,7 +36,9 @@ impl hyper::body::Body for Incoming {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Network(body) => Pin::new(body).poll_frame(context),
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map(|frame| frame.map(|Ok(frame)| Ok(frame))),
+            Self::Whole(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+            }
         }
     }
 
