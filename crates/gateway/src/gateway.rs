@@ -1,18 +1,22 @@
 //! One gateway: its parts, put together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use contract::{Env, Registry};
+use http::{Request, Response};
+use http_body_util::Full;
 use stream::Stream;
 
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
+use crate::http::{Incoming, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
-use crate::views::{Follow, Views};
+use crate::views::{Follow, Snapshots, Views};
 
 /// What every request is answered from.
 pub struct Gateway {
@@ -23,7 +27,8 @@ pub struct Gateway {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
-    pub(crate) documents: Documents,
+    snapshots: Option<Arc<Snapshots>>,
+    documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
     request_prefix: u32,
     requests: AtomicU64,
@@ -32,7 +37,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
     pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
-        let views = Arc::new(Views::new(&config, &registry));
+        let views = Arc::new(Views::new(&config, &registry, &env));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
         let ready = Arc::new(Ready::new());
@@ -45,6 +50,9 @@ impl Gateway {
             write_wait: config.write_wait,
             read_wait: config.read_wait,
         });
+        let snapshots = config.snapshot_dir.as_ref();
+        let snapshots =
+            snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -53,10 +61,10 @@ impl Gateway {
             answers,
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
+            snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
         Arc::new(follow).start();
-        let documents = Documents::new(&registry, &config.public_url);
         let [a, b, c, d, ..] = env.random();
         let request_prefix = u32::from_be_bytes([a, b, c, d]);
         let metrics = HttpMetrics::new();
@@ -69,11 +77,17 @@ impl Gateway {
             dispatch,
             retrieves,
             ready,
-            documents,
+            snapshots,
+            documents: OnceLock::new(),
             metrics,
             request_prefix,
             requests,
         })
+    }
+
+    /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.
+    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Full<Bytes>> {
+        handle(self, anonymous, request.map(|body| Incoming::Whole(Full::new(body)))).await
     }
 
     /// Whether requests about entities are answered.
@@ -84,6 +98,18 @@ impl Gateway {
     /// What is missing until it is ready, by part and without names of hosts; empty when it is.
     pub fn missing(&self) -> BTreeMap<&'static str, String> {
         self.ready.errors()
+    }
+
+    /// Writes the last snapshot of the view, once requests are no longer answered.
+    pub async fn stop(&self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.save().await;
+        }
+    }
+
+    /// Put together when they are first asked for.
+    pub(crate) fn documents(&self) -> &Documents {
+        self.documents.get_or_init(|| Documents::new(&self.registry, &self.config.public_url))
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.

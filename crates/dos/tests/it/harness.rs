@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 /// The longest that anything here is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs each test on both kinds of views.
+/// Runs each test on both kinds of views, and on demand with Redis as well.
 macro_rules! matrix {
     ($($test:ident)*) => {
         mod materialised {
@@ -27,6 +27,13 @@ macro_rules! matrix {
         mod on_demand {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() { super::$test(crate::harness::Api::start(dos::settings::Views::OnDemand).await).await })*
+        }
+        mod on_demand_with_redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                let api = crate::harness::Api::start_with(dos::settings::Views::OnDemand, crate::harness::on_redis).await;
+                super::$test(api).await;
+            })*
         }
     };
 }
@@ -44,6 +51,15 @@ pub(crate) struct Api {
 pub(crate) fn settings(folder: &TempDir, views: Views) -> Settings {
     let data_dir = folder.path().join("data");
     Settings { listen: ([127, 0, 0, 1], 0).into(), data_dir, views, ..Settings::default() }
+}
+
+/// A shared cache that no other test has.
+pub(crate) fn on_redis(settings: &mut Settings) {
+    let url = std::env::var("DOS_TEST_REDIS").expect(
+        "DOS_TEST_REDIS is not set: this test needs Redis; start it with `cargo xtask servers redis` and set what it prints",
+    );
+    settings.redis.url = Some(url.as_str().into());
+    settings.redis.prefix = format!("test-{}", System::new().uuid());
 }
 
 impl Api {

@@ -12,3 +12,4 @@ mod overload;
 mod readme;
 mod routes;
 mod scaled;
+mod views;

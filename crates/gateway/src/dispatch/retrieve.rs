@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use ::metrics::counter;
+use contract::entity::stamps;
 use contract::{Action, EntityId, Key, Problem, Registry, ReplyBody, Slug, TypeName};
 
 use super::{Answer, Dispatch, Labels};
 use crate::metrics::RETRIEVES;
-use crate::views::{Boarding, Flights, Held, Views};
+use crate::views::{Boarding, Entry, Flights, Held, Views};
 
 /// What a retrieve led to: the entity, or why there is none.
 pub(crate) type Retrieved = Result<Held, Problem>;
@@ -34,6 +35,15 @@ impl Retrieves {
         }
     }
 
+    /// A list from the data store told of this object: what is kept or asked for may be older.
+    pub(crate) fn listed(&self, entity_type: &TypeName, object: &[u8]) {
+        let Views::OnDemand(views) = &*self.views else { return };
+        let Some(id) = stamps(object).ok().and_then(|stamps| EntityId::parse(stamps.id)) else { return };
+        let key = Key::new(entity_type.clone(), id);
+        self.flights.detach(&key);
+        views.forget_other(&key, object);
+    }
+
     /// The entity as the data store has it.
     pub(crate) async fn get(self: &Arc<Self>, dispatch: &Arc<Dispatch>, key: &Key, labels: Labels) -> Retrieved {
         let mut result = match self.flights.board(key) {
@@ -44,9 +54,10 @@ impl Retrieves {
                 let env = Arc::clone(&dispatch.env);
                 env.spawn(Box::pin(async move {
                     let retrieved = retrieves.fetch(&dispatch, &key, labels).await;
-                    if retrieves.flights.land(&key, number) {
-                        retrieves.remember(&key, &retrieved);
+                    if let (Ok(held), Views::OnDemand(views)) = (&retrieved, &*retrieves.views) {
+                        views.tell(&key, held.version());
                     }
+                    retrieves.flights.land(&key, number, || retrieves.remember(&key, &retrieved));
                     send.send_replace(Some(retrieved));
                 }));
                 result
@@ -81,11 +92,12 @@ impl Retrieves {
 
     fn remember(&self, key: &Key, retrieved: &Retrieved) {
         let Views::OnDemand(views) = &*self.views else { return };
-        match retrieved {
-            Ok(held) => views.apply(key, held),
-            Err(problem) if problem.slug == Slug::NotFound => views.mark_absent(key),
-            Err(_) => {}
-        }
+        let entry = match retrieved {
+            Ok(held) => Entry::View(held.clone()),
+            Err(problem) if problem.slug == Slug::NotFound => Entry::Absent,
+            Err(_) => return,
+        };
+        views.remember(key, entry, views.passed(key));
     }
 }
 

@@ -1,25 +1,32 @@
 //! A bounded cache of views, kept current by the views that pass; what it lacks is asked for.
+//!
+//! No client sees an entity go back: what the cache has is at least as new as whatever was told of the entity here. So a
+//! view that passes replaces an older one and is not taken where there is none (this gateway may be behind, and have told
+//! of a newer one that it asked for); and whatever tells of a newer one removes the older one first, and detaches
+//! the question that is under way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract::Key;
+use contract::{Key, Offset, Partition};
 use moka::Expiry;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
+use super::shared::{Change, Entry, Shared};
 use super::{Held, Look};
 use crate::config::Config;
 
 /// What a retrieve led to, for everyone who waited for it.
 pub(crate) type Flown<T> = watch::Receiver<Option<T>>;
 
-/// The cache, and the retrieves under way.
+/// The cache in the process, and the one that gateways share.
 pub(crate) struct OnDemand {
     cache: Cache<Key, Slot>,
+    shared: Option<Arc<Shared>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +55,7 @@ impl Expiry<Key, Slot> for Ttl {
 }
 
 impl OnDemand {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, shared: Option<Arc<Shared>>) -> Self {
         let weigh = |key: &Key, slot: &Slot| {
             let held = match slot {
                 Slot::View(held) => held.size_bytes(),
@@ -59,7 +66,11 @@ impl OnDemand {
         };
         let ttl = Ttl { view: config.cache_ttl, not_found: config.not_found_ttl };
         let cache = Cache::builder().max_capacity(config.cache_bytes).weigher(weigh).expire_after(ttl).build();
-        Self { cache }
+        Self { cache, shared }
+    }
+
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     pub(crate) fn look(&self, key: &Key) -> Look {
@@ -71,30 +82,82 @@ impl OnDemand {
         }
     }
 
-    /// Takes a view if it is newer than what is there.
-    pub(crate) fn apply(&self, key: &Key, held: &Held) {
-        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+    /// What the shared cache knows of an entity that this one lacks.
+    pub(crate) async fn recall(&self, key: &Key) -> Look {
+        let Some(shared) = &self.shared else { return Look::Unknown };
+        match shared.look(key, |entry| self.insert(key, entry)).await {
+            Some(Entry::View(held)) => Look::Found(held),
+            Some(Entry::Absent) => Look::Absent,
+            None => Look::Unknown,
+        }
+    }
+
+    /// A view has passed: it replaces what is there, if it is newer. Where nothing is there nobody knows whether it is the
+    /// newest, for a store that lost its partition may publish late.
+    pub(crate) fn pass(&self, key: Key, held: &Held, partition: Partition, offset: Offset) {
+        if let Some(shared) = &self.shared {
+            shared.pass(partition, offset + 1, Some((key.clone(), Change::View(held.clone()))));
+        }
+        self.cache.entry(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            None => Op::Nop,
             Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
-            _ => Op::Put(Slot::View(held.clone())),
+            Some(_) => Op::Put(Slot::View(held.clone())),
         });
     }
 
-    /// Remembers for a while that there is no such entity.
-    pub(crate) fn mark_absent(&self, key: &Key) {
-        self.cache
-            .entry_by_ref(key)
-            .and_compute_with(|entry| if entry.is_some() { Op::Nop } else { Op::Put(Slot::Absent) });
+    /// How far the tail of a key's partition is, for what is asked of the data store now.
+    pub(crate) fn passed(&self, key: &Key) -> Option<Offset> {
+        self.shared.as_ref()?.passed(key)
+    }
+
+    /// Keeps what a retrieve gave; no view of the key has passed since, up to an offset.
+    pub(crate) fn remember(&self, key: &Key, entry: Entry, as_of: Option<Offset>) {
+        self.insert(key, &entry);
+        if let (Some(shared), Some(as_of)) = (&self.shared, as_of) {
+            shared.insert(key, as_of, entry);
+        }
+    }
+
+    /// This version is told of, whether or not its view has passed.
+    pub(crate) fn tell(&self, key: &Key, version: u64) {
+        if let Some(shared) = &self.shared {
+            shared.raise(key, version);
+        }
+    }
+
+    fn insert(&self, key: &Key, entry: &Entry) {
+        self.cache.entry_by_ref(key).and_compute_with(|before| {
+            match (before.map(|before| before.into_value()), entry) {
+                (Some(Slot::View(before)), Entry::View(held)) if before.version() >= held.version() => Op::Nop,
+                (_, Entry::View(held)) => Op::Put(Slot::View(held.clone())),
+                (None, Entry::Absent) => Op::Put(Slot::Absent),
+                (Some(_), Entry::Absent) => Op::Nop,
+            }
+        });
     }
 
     /// Marks an entity whose latest record cannot be read.
-    pub(crate) fn mark_unreadable(&self, key: &Key) {
+    pub(crate) fn mark_unreadable(&self, key: &Key, partition: Partition, offset: Offset) {
+        if let Some(shared) = &self.shared {
+            shared.pass(partition, offset + 1, Some((key.clone(), Change::Unreadable)));
+        }
         self.cache.insert(key.clone(), Slot::Unreadable);
     }
 
     /// Forgets what is older than a version that is known to exist.
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
+        self.tell(key, version);
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(held)) if held.version() >= version => Op::Nop,
+            None => Op::Nop,
+            Some(_) => Op::Remove,
+        });
+    }
+
+    /// Forgets what is another object than the one that was told.
+    pub(crate) fn forget_other(&self, key: &Key, object: &[u8]) {
+        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            Some(Slot::View(held)) if held.object() == object => Op::Nop,
             None => Op::Nop,
             Some(_) => Op::Remove,
         });
@@ -139,7 +202,8 @@ impl<T: Clone> Flights<T> {
         Boarding::Leads { number, send, result }
     }
 
-    /// A newer view passed: who asks from now on must not get the answer of an older question.
+    /// A newer view passes: who asks from now on must not get the answer of an older question. Comes before the view is
+    /// taken anywhere, so that an answer that is kept meanwhile is replaced by it.
     pub(crate) fn detach(&self, key: &Key) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         by_key.remove(key);
@@ -150,14 +214,87 @@ impl<T: Clone> Flights<T> {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Ends a flight; whether no view of the key came meanwhile, so that its result may be kept.
-    pub(crate) fn land(&self, key: &Key, number: u64) -> bool {
+    /// Ends a flight; keeps its result if nothing newer was told of the key meanwhile. Both under one lock: a view that
+    /// passes first detaches the flight and then replaces what was kept.
+    pub(crate) fn land(&self, key: &Key, number: u64, keep: impl FnOnce()) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let still = by_key.get(key).is_some_and(|flight| flight.number == number);
         if still {
+            keep();
             by_key.remove(key);
             self.count.store(by_key.len(), Ordering::SeqCst);
         }
-        still
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{EntityId, Registry, Timestamp};
+
+    use super::*;
+    use crate::config::ViewMode;
+
+    fn held(version: u64) -> Held {
+        let registry = Registry::built_in().unwrap();
+        let entity_type = registry.get("costoption").unwrap();
+        let time = Timestamp::from_millis(i64::try_from(version).unwrap());
+        let object = entity_type.render(&EntityId::parse("a").unwrap(), &serde_json::Map::new(), time, time);
+        Held::new(entity_type, "a", version, time, &object, entity_type.data_schema()).unwrap()
+    }
+
+    fn views() -> OnDemand {
+        let wait = Duration::from_secs(60);
+        OnDemand::new(&Config {
+            instance: String::new(),
+            public_url: String::new(),
+            views: ViewMode::OnDemand,
+            in_flight_max: 1,
+            connections_max: 1,
+            write_wait: wait,
+            read_wait: wait,
+            receive_timeout: wait,
+            drain_timeout: wait,
+            cache_bytes: 1 << 20,
+            cache_ttl: wait,
+            not_found_ttl: wait,
+        })
+    }
+
+    #[test]
+    fn a_view_that_passes_replaces_an_older_one_and_nothing_else() {
+        let (views, key) = (views(), Key::parse("costoption:a").unwrap());
+        let version = || match views.look(&key) {
+            Look::Found(held) => Some(held.version()),
+            Look::Absent => Some(0),
+            Look::Unreadable | Look::Unknown => None,
+        };
+        views.replace(&key, &held(1));
+        assert_eq!(version(), None, "it may be older than what was told before");
+        views.mark_absent(&key);
+        assert_eq!(version(), Some(0));
+        views.replace(&key, &held(2));
+        views.replace(&key, &held(1));
+        assert_eq!(version(), Some(2));
+        views.keep(&key, &held(3));
+        views.keep(&key, &held(2));
+        assert_eq!(version(), Some(3));
+        views.forget_other(&key, held(3).object());
+        assert_eq!(version(), Some(3));
+        views.forget_other(&key, held(4).object());
+        assert_eq!(version(), None);
+    }
+
+    #[test]
+    fn a_detached_question_is_not_kept() {
+        let (flights, key) = (Flights::<u64>::new(), Key::parse("costoption:a").unwrap());
+        let Boarding::Leads { number, .. } = flights.board(&key) else { panic!("the first one asks") };
+        assert!(matches!(flights.board(&key), Boarding::Joined(_)));
+        flights.detach(&key);
+        let Boarding::Leads { number: second, .. } = flights.board(&key) else { panic!("a new question") };
+        let mut kept = Vec::new();
+        flights.land(&key, number, || kept.push(number));
+        flights.land(&key, second, || kept.push(second));
+        assert_eq!(kept, [second]);
+        assert!(flights.is_empty());
     }
 }
