@@ -304,6 +304,8 @@ impl Settings {
             instance: self.instance.clone(),
             batch_max: self.store.batch_max,
             outcome_retention: Duration::from_secs(self.store.outcome_retention_hours.saturating_mul(3600)),
+            // A materialised view answers its lists itself.
+            lists: self.views == Views::OnDemand,
         }
     }
 }

@@ -169,7 +169,14 @@ impl Follow {
         // A type that this gateway does not serve is passed over.
         let Some(entity_type) = self.registry.get(view.entity_type) else { return };
         let name = entity_type.name();
-        match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
+        let Some(object) = view.object else {
+            let Some(id) = EntityId::parse(view.id) else { return };
+            let key = Key::new(name.clone(), id);
+            self.views.delete(&key, view.version);
+            self.retrieves.detach(name, view.id);
+            return self.answers.deleted(&key, view.correlation, view.version);
+        };
+        match Held::new(entity_type, view.id, view.version, view.time, object, view.data_schema) {
             Ok(held) => {
                 self.views.apply(name, &held, loading);
                 self.retrieves.detach(name, view.id);

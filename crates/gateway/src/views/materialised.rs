@@ -77,6 +77,8 @@ enum Named {
 #[derive(Clone)]
 enum Slot {
     View(Held),
+    /// It was deleted, with this version.
+    Deleted(u64),
     /// The latest record could not be read; an older view would be wrong.
     Unreadable,
 }
@@ -132,8 +134,35 @@ impl Materialised {
         let Some(id) = &key.id else { return Look::Absent };
         match collection.entities.pin().get(id.as_str()) {
             Some(Slot::View(held)) => Look::Found(held.clone()),
+            Some(Slot::Deleted(_)) => Look::Deleted,
             Some(Slot::Unreadable) => Look::Unreadable,
             None => Look::Absent,
+        }
+    }
+
+    /// Whether what is there is this version or a later one.
+    pub(crate) fn has_reached(&self, key: &Key, version: u64) -> bool {
+        let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return false };
+        match collection.entities.pin().get(id.as_str()) {
+            Some(Slot::View(held)) => held.version() >= version,
+            Some(Slot::Deleted(deleted)) => *deleted >= version,
+            // No later view can lift this mark before it is read; waiting would only delay the answer.
+            Some(Slot::Unreadable) => true,
+            None => false,
+        }
+    }
+
+    /// Takes a deletion if it is newer than what is there.
+    pub(crate) fn delete(&self, key: &Key, version: u64) {
+        let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return };
+        let entities = collection.entities.pin();
+        let is_newer = match entities.get(id.as_str()) {
+            Some(Slot::View(before)) => before.version() < version,
+            Some(Slot::Deleted(before)) => *before < version,
+            Some(Slot::Unreadable) | None => true,
+        };
+        if is_newer {
+            collection.replace(id, Slot::Deleted(version));
         }
     }
 
@@ -171,11 +200,7 @@ impl Materialised {
     /// Marks an entity whose latest record cannot be read.
     pub(crate) fn mark_unreadable(&self, key: &Key) {
         let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return };
-        let entities = collection.entities.pin();
-        if let Some(Slot::View(before)) = entities.insert(Named::Id(id.clone()), Slot::Unreadable) {
-            collection.recent.remove(&(before.created(), id.clone()));
-            collection.count.fetch_sub(1, Ordering::Relaxed);
-        }
+        collection.replace(id, Slot::Unreadable);
     }
 
     /// One page: the rows, how many there are in all, and where the next page begins.
@@ -193,14 +218,23 @@ impl Collection {
         let entities = self.entities.pin();
         let before = match entities.get(held.id()) {
             Some(Slot::View(before)) if before.version() >= held.version() => return None,
+            Some(Slot::Deleted(version)) if *version >= held.version() => return None,
             Some(Slot::View(before)) => Some(before.created()),
-            Some(Slot::Unreadable) | None => None,
+            Some(Slot::Deleted(_) | Slot::Unreadable) | None => None,
         };
         entities.insert(Named::View(held.clone()), Slot::View(held.clone()));
         if before.is_none() {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         Some(before)
+    }
+
+    /// Puts what is no view in the place of whatever was there.
+    fn replace(&self, id: &EntityId, slot: Slot) {
+        if let Some(Slot::View(before)) = self.entities.pin().insert(Named::Id(id.clone()), slot) {
+            self.recent.remove(&(before.created(), id.clone()));
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn apply(&self, held: &Held) {
@@ -239,8 +273,7 @@ impl Collection {
             !more
         });
         let last = rows.last().filter(|_| more);
-        let next =
-            last.and_then(|last| Some(ListPosition { created: last.created(), id: EntityId::parse(last.id())? }));
+        let next = last.and_then(|last| Some(ListPosition::at(last.created(), EntityId::parse(last.id())?)));
         (rows, total, next)
     }
 
@@ -249,7 +282,8 @@ impl Collection {
     fn walk(&self, after: Option<&ListPosition>, mut visit: impl FnMut(Place<'_>) -> bool) {
         let runs = self.runs.get().map(Vec::as_slice).unwrap_or_default();
         let mut runs: Vec<_> = runs.iter().map(|run| run.after(after).peekable()).collect();
-        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.created, after.id.clone())));
+        let from = after
+            .map_or(Bound::Unbounded, |after| Bound::Excluded((after.time().unwrap_or_default(), after.id.clone())));
         let mut recent = self.recent.range((from, Bound::Unbounded)).peekable();
         loop {
             let entry = recent.peek().cloned();
@@ -288,7 +322,7 @@ mod tests {
 
     fn listed(views: &Materialised) -> String {
         let name = TypeName::parse("costoption").unwrap();
-        let mut query = ListQuery { limit: 2, after: None };
+        let mut query = ListQuery { limit: 2, ..ListQuery::default() };
         let mut ids = String::new();
         loop {
             let (rows, total, next) = views.list(&name, &query);
@@ -331,5 +365,16 @@ mod tests {
         apply("b", 3, 10);
         apply("e", 2, 5);
         assert_eq!(listed(&views), "e a b d c of 5");
+        // A deletion counts by its version, and what is created anew comes behind it.
+        let key = |id| Key::new(name.clone(), EntityId::parse(id).unwrap());
+        views.delete(&key("b"), 3);
+        views.delete(&key("e"), 3);
+        views.delete(&key("f"), 2);
+        assert_eq!(listed(&views), "a b d c of 4");
+        assert!(matches!(views.look(&key("e")), Look::Deleted) && matches!(views.look(&key("f")), Look::Deleted));
+        assert!(views.has_reached(&key("e"), 3) && !views.has_reached(&key("e"), 4));
+        apply("e", 3, 5);
+        apply("f", 3, 90);
+        assert_eq!(listed(&views), "a b d c f of 5");
     }
 }

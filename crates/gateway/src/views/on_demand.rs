@@ -26,6 +26,8 @@ pub(crate) struct OnDemand {
 enum Slot {
     View(Held),
     Absent,
+    /// With this version.
+    Deleted(u64),
     Unreadable,
 }
 
@@ -37,7 +39,7 @@ struct Ttl {
 impl Expiry<Key, Slot> for Ttl {
     fn expire_after_create(&self, _: &Key, slot: &Slot, _: Instant) -> Option<Duration> {
         Some(match slot {
-            Slot::View(_) | Slot::Unreadable => self.view,
+            Slot::View(_) | Slot::Deleted(_) | Slot::Unreadable => self.view,
             Slot::Absent => self.not_found,
         })
     }
@@ -52,7 +54,7 @@ impl OnDemand {
         let weigh = |key: &Key, slot: &Slot| {
             let held = match slot {
                 Slot::View(held) => held.size_bytes(),
-                Slot::Absent | Slot::Unreadable => 0,
+                Slot::Absent | Slot::Deleted(_) | Slot::Unreadable => 0,
             };
             let id = key.id.as_ref().map_or(0, |id| id.as_str().len());
             u32::try_from(held + id + 128).unwrap_or(u32::MAX)
@@ -66,6 +68,7 @@ impl OnDemand {
         match self.cache.get(key) {
             Some(Slot::View(held)) => Look::Found(held),
             Some(Slot::Absent) => Look::Absent,
+            Some(Slot::Deleted(_)) => Look::Deleted,
             Some(Slot::Unreadable) => Look::Unreadable,
             None => Look::Unknown,
         }
@@ -75,7 +78,17 @@ impl OnDemand {
     pub(crate) fn apply(&self, key: &Key, held: &Held) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
+            Some(Slot::Deleted(version)) if version >= held.version() => Op::Nop,
             _ => Op::Put(Slot::View(held.clone())),
+        });
+    }
+
+    /// Takes a deletion if it is newer than what is there.
+    pub(crate) fn delete(&self, key: &Key, version: u64) {
+        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            Some(Slot::View(before)) if before.version() >= version => Op::Nop,
+            Some(Slot::Deleted(before)) if before >= version => Op::Nop,
+            _ => Op::Put(Slot::Deleted(version)),
         });
     }
 
@@ -95,6 +108,7 @@ impl OnDemand {
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(held)) if held.version() >= version => Op::Nop,
+            Some(Slot::Deleted(deleted)) if deleted >= version => Op::Nop,
             None => Op::Nop,
             Some(_) => Op::Remove,
         });

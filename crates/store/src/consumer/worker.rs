@@ -273,8 +273,9 @@ impl Worker {
             env: &*shared.env,
             source: &shared.source,
             message_bytes_max: shared.topology.message_bytes_max.saturating_sub(RUN_BYTES_MAX),
+            lists: shared.lists,
         };
-        let Decided { count, changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
+        let Decided { count, changes, outcomes, keyed, outgoing, tally } = context.decide(events, loaded, pages);
         let events = &events[..count];
         let next = events.last().map(|event| event.stored.offset + 1);
         let next = next.ok_or_else(|| Error::Data("there is no way to decide it".to_owned()))?;
@@ -286,7 +287,8 @@ impl Worker {
         // The bytes are shared.
         let led = self.outbox.is_some().then(|| outgoing.clone());
         self.attempted = Some(next);
-        let batch = Batch { partition, owner, expected, next, changes, outcomes, time, forget_before, outgoing, marks };
+        let batch =
+            Batch { partition, owner, expected, next, changes, outcomes, keyed, time, forget_before, outgoing, marks };
         let committed = shared.database.commit(batch).await?;
         self.position = Some(next);
         if let Some(outbox) = &mut self.outbox {
@@ -365,5 +367,6 @@ async fn load(shared: &Shared, events: &[Event]) -> Result<Loaded, Error> {
     if keys.is_empty() && commands.is_empty() {
         return Ok(Loaded::default());
     }
-    shared.database.load(keys, commands).await
+    let idempotency: Vec<_> = events.iter().filter_map(Event::idempotency).collect();
+    shared.database.load(keys, commands, idempotency).await
 }

@@ -30,6 +30,7 @@ async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     match call.gateway.views.look(key) {
         Look::Found(held) => Ok(held),
         Look::Absent => Err(Failure::new(Slug::NotFound, missing(key))),
+        Look::Deleted => Err(Failure::new(Slug::Gone, format!("{key} was deleted"))),
         Look::Unreadable => Err(unreadable(key).into()),
         Look::Unknown => retrieve(call, key).await,
     }

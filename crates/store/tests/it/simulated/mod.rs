@@ -137,6 +137,7 @@ impl Simulation {
             key: Key::parse(&key).unwrap(),
             action,
             precondition: None,
+            idempotency: None,
             time: self.world.now(),
             source: "/gateway/test".to_owned(),
             request_id: None,
