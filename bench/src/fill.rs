@@ -9,8 +9,8 @@ use contract::wire::cloudevents::encode_view;
 use contract::{CommandId, EntityId, EntityType, Env, Key, Registry, Timestamp, Topic, json};
 use dos::env::System;
 use serde_json::{Map, Value};
-use store::database::{Batch, Change, Marks};
-use store::decide::Entity;
+use store::database::{Batch, Change, IndexChange, Marks};
+use store::decide::{Entity, Revision};
 use store::{Database as _, Sqlite};
 use stream::embedded::{Embedded, Options};
 
@@ -55,6 +55,8 @@ async fn fill(arguments: &Arguments) -> Result<()> {
     let options = Options { partitions: arguments.partitions, ..Options::default() };
     let stream = Embedded::open(&arguments.data_dir, options, Arc::clone(&env))?;
     let database = Sqlite::open(stream.clone()).await?;
+    // The store that is started on the file makes it, where it needs it.
+    database.index(None).await?;
     let registry = Registry::built_in()?;
     let entity_type = Arc::clone(registry.get("service").context("there is no type service")?);
     let text = std::fs::read(&arguments.like).with_context(|| arguments.like.display().to_string())?;
@@ -66,13 +68,24 @@ async fn fill(arguments: &Arguments) -> Result<()> {
     while number < arguments.count {
         let end = arguments.count.min(number + BATCH);
         let made: Vec<_> = (number..end).map(|number| maker.entity(number)).collect::<Result<_>>()?;
-        object_bytes += made.iter().map(|(change, _)| change.entity.object.len() as u64).sum::<u64>();
+        object_bytes += made.iter().map(|(_, view)| view.value.len() as u64).sum::<u64>();
         let (changes, outgoing) = made.into_iter().map(|(change, view)| (change, (Topic::Views, view))).unzip();
         let time = maker.env.now();
-        let (outcomes, marks, forget_before) = (Vec::new(), Marks::default(), maker.begun);
+        let (outcomes, keyed, marks, forget_before) = (Vec::new(), Vec::new(), Marks::default(), maker.begun);
         // No command was read, so the position stays where a new log begins.
-        let batch =
-            Batch { partition: 0, owner, expected, next: 0, changes, outcomes, time, forget_before, outgoing, marks };
+        let batch = Batch {
+            partition: 0,
+            owner,
+            expected,
+            next: 0,
+            changes,
+            outcomes,
+            keyed,
+            time,
+            forget_before,
+            outgoing,
+            marks,
+        };
         database.commit(batch).await?;
         (number, expected) = (end, Some(0));
     }
@@ -102,7 +115,8 @@ impl Maker {
         let key = Key::new(self.entity_type.name().clone(), id);
         let (data_schema, command) = (Arc::clone(&self.data_schema), CommandId(self.env.uuid()));
         let entity = Entity { version: 1, object, data_schema, created: time, updated: time, time, command };
-        let record = encode_view(&entity.view(key.clone()), "/store/1");
-        Ok((Change { key, expected: None, moved: false, entity }, record))
+        let revision = Revision::Live(entity);
+        let record = encode_view(&revision.view(key.clone()), "/store/1");
+        Ok((Change::new(key, None, revision, IndexChange::default()), record))
     }
 }

@@ -75,6 +75,7 @@ fn a_full_outbox_pauses_consumption() {
                 key: key.clone(),
                 action: if count == 0 { Action::Create(fields) } else { Action::Update(fields) },
                 precondition: None,
+                idempotency: None,
                 time: alone.world.now(),
                 source: "/gateway/test".to_owned(),
                 request_id: None,

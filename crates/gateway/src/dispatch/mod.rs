@@ -63,6 +63,7 @@ impl Dispatch {
             key,
             action,
             precondition,
+            idempotency: None,
             time: self.env.now(),
             source: self.source.clone(),
             request_id: labels.request_id,

@@ -59,7 +59,7 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, 
     let mut values = headers.get_all(IF_NONE_MATCH).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(Some(Precondition::Absent)),
+        (Some(value), None) if value.as_bytes().trim_ascii() == b"*" => Ok(Some(Precondition::absent())),
         _ => Err(header_error(&IF_NONE_MATCH, "on a write only `*`, once, is offered; nothing was changed")),
     }
 }
@@ -68,7 +68,7 @@ pub(crate) fn precondition(headers: &HeaderMap) -> Result<Option<Precondition>, 
 pub(crate) fn refuse(headers: &HeaderMap) -> Result<(), Failure> {
     match precondition(headers)? {
         None => Ok(()),
-        Some(Precondition::Absent) => {
+        Some(_) => {
             let detail =
                 "If-None-Match: * on a collection never holds, for it exists; PUT to the id that is to be created";
             Err(Problem::new(Slug::PreconditionFailed, detail).retry(Retry::No).into())

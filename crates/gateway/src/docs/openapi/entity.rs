@@ -66,7 +66,7 @@ impl Place<'_> {
         let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), VARY];
         let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
-        let problems = [&READ_PROBLEMS[..], &["NotFound"]].concat();
+        let problems = [&READ_PROBLEMS[..], &["NotFound", "Gone"]].concat();
         self.finish(operation, [("200", ok), ("304", unchanged)], &problems)
     }
 
@@ -98,7 +98,7 @@ impl Place<'_> {
         operation["requestBody"] = self.body("Update");
         let headers = [("ETag", "ETag"), ("Content-Location", "ContentLocation"), PREFERENCE, VARY];
         let ok = self.response(&format!("The {one} as it is now."), &headers, self.schema(""), "Updated");
-        let problems = [&WRITE_PROBLEMS[..], &["WriteNotFound"]].concat();
+        let problems = [&WRITE_PROBLEMS[..], &["WriteNotFound", "WriteGone"]].concat();
         let accepted = accepted(self.deprecation());
         let responses = [("200", ok), ("201", self.created()), ("202", accepted), ("422", self.invalid())];
         self.finish(operation, responses, &problems)

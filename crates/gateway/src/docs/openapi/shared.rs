@@ -104,6 +104,8 @@ const RESPONSES: &[(&str, &[Slug])] = &[
     ("Forbidden", &[Slug::Forbidden]),
     ("NotFound", &[Slug::NotFound]),
     ("WriteNotFound", &[Slug::NotFound]),
+    ("Gone", &[Slug::Gone]),
+    ("WriteGone", &[Slug::Gone]),
     ("MethodNotAllowed", &[Slug::MethodNotAllowed]),
     ("NotAcceptable", &[Slug::NotAcceptable]),
     ("RequestTimeout", &[Slug::RequestTimeout]),
@@ -166,7 +168,7 @@ fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
     match component {
         "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE],
         "Unavailable" => &[("Retry-After", "RetryAfter")],
-        "WriteFailed" | "WriteNotFound" | "PreconditionFailed" => &[PREFERENCE],
+        "WriteFailed" | "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE],
         "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
         "MethodNotAllowed" => &[("Allow", "Allow")],
         _ => &[],

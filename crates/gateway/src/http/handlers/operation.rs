@@ -57,7 +57,7 @@ async fn ask(call: &Call<'_>, id: &OperationId) -> Result<Outcome, Failure> {
             ReplyBody::Rejected(problem) => Err(problem.into()),
             _ => Err(unexpected().into()),
         },
-        Answer::View(_) => Err(unexpected().into()),
+        Answer::View(_) | Answer::Deleted(_) => Err(unexpected().into()),
     }
 }
 

@@ -35,6 +35,7 @@ async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     match look {
         Look::Found(held) => Ok(held),
         Look::Absent => Err(Failure::new(Slug::NotFound, missing(key))),
+        Look::Deleted(version) => Err(Failure::new(Slug::Gone, deleted(key, version))),
         Look::Unreadable => Err(unreadable(key).into()),
         Look::Unknown => retrieve(call, key).await,
     }
@@ -76,6 +77,12 @@ fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
     }
     let seconds = u64::try_from(seconds).ok()?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// As the data store says it.
+fn deleted(key: &Key, version: u64) -> String {
+    let id = key.id.as_ref().map_or("", EntityId::as_str);
+    format!("the {} {id} was deleted, as version {version}; PUT with If-None-Match: * creates it anew", key.entity_type)
 }
 
 /// As the data store says it.

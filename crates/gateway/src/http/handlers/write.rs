@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use contract::entity::{IdRule, Rules, Timestamps};
-use contract::{
-    Action, EntityId, FieldError, Key, OperationId, OutcomeStatus, Precondition, Problem, Reply, ReplyBody, Retry, Slug,
-};
+use contract::{Action, EntityId, FieldError, Key, OperationId, OutcomeStatus, Problem, Reply, ReplyBody, Retry, Slug};
 use contract::{Command, json};
 use http::StatusCode;
 use http::header::{CONTENT_LOCATION, ETAG, HeaderName, LOCATION, RETRY_AFTER};
@@ -44,10 +42,7 @@ pub(crate) async fn put(
     body: Incoming,
 ) -> Result<Answered, Failure> {
     let precondition = precondition(&call.parts.headers)?;
-    let id = match precondition {
-        None => entity_id(id)?,
-        Some(Precondition::Absent) => id_to_create(id)?,
-    };
+    let id = if precondition.is_some() { id_to_create(id)? } else { entity_id(id)? };
     check_accept(&call.parts.headers, "application/json")?;
     let timestamps = timestamps(call)?;
     let rules = Rules { complete: precondition.is_some(), id: IdRule::Equal(&id), timestamps };
@@ -101,6 +96,7 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, command: Command) -> Res
     let mut answered = match gateway.dispatch.write(command, wait).await {
         Ok(Write::Answered(Answer::View(held))) => Ok(written(call, &key, &held, creates)),
         Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, creates),
+        Ok(Write::Answered(Answer::Deleted(_))) => Err(unexpected().retry(Retry::Unknown).into()),
         Ok(Write::Pending(operation)) => Ok(accepted(call, &operation)),
         Err(undelivered) => {
             let failure = Failure::from(undelivered.problem);
