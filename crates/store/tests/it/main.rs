@@ -10,4 +10,5 @@ mod env;
 mod faults;
 mod group;
 mod harness;
+mod once;
 mod simulated;
