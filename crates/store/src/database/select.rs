@@ -1,16 +1,19 @@
 //! The queries of lists that need the index, in SQL that both databases understand.
 //!
-//! Few that match are gathered and sorted; where each of the filters finds many, the order is walked and each row is looked at.
-//! Which of the two it is, a count that stops at [`FEW`] tells. The number of all is counted from the filter that finds the
-//! fewest.
+//! The number of all that match is counted from the condition that has the fewest entries. Where few have to be looked at, or
+//! few match, those are gathered and sorted; else the order is walked and each row is looked at, of which one in so many
+//! matches.
 
 use contract::{ListPosition, ListQuery, Sort, SortBy, SortKey, Timestamp};
 
 use super::change::NEVER;
 use super::index::{NAME, UNNAMED, UPDATED, filter_field, name_value, time_value};
 
-/// So many are few: rows of one filter that are gathered to be sorted.
-pub(super) const FEW: i64 = 5000;
+/// So many are few: rows that are gathered to be sorted.
+const FEW: i64 = 5000;
+
+/// Entries of a condition are counted up to here, to find the one that has the fewest.
+const COUNTED: i64 = 50_000;
 
 /// A parameter of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,12 +71,12 @@ pub(super) fn parts(query: &ListQuery) -> &'static [Part] {
     }
 }
 
-/// How many entries a condition has, [`FEW`] and one more at most.
-pub(super) fn few(dialect: Dialect, entity_type: &str, condition: &Condition) -> Sql {
+/// How many entries a condition has, [`COUNTED`] at most.
+pub(super) fn count(dialect: Dialect, entity_type: &str, condition: &Condition) -> Sql {
     let mut sql = Builder::new(dialect, entity_type);
     sql.push("SELECT count(*) FROM (SELECT 1 FROM store_index a WHERE ");
     sql.entries("a", condition);
-    sql.push(&format!(" LIMIT {}) AS few", FEW + 1));
+    sql.push(&format!(" LIMIT {COUNTED}) AS counted"));
     sql.finish()
 }
 
@@ -89,7 +92,7 @@ pub(super) fn total(dialect: Dialect, entity_type: &str, first: &Condition, othe
 
 /// The rows of a page: `id, created, updated, schema, object, value`; the last one is what names are sorted by, else null.
 ///
-/// `gathered` is the condition whose entries are few; without one the order is walked.
+/// `gathered` is the condition whose entries are looked at; without one the order is walked.
 pub(super) fn page(
     dialect: Dialect,
     entity_type: &str,
@@ -104,23 +107,19 @@ pub(super) fn page(
     sql.push(&format!("SELECT p.id, e.created, e.updated, e.schema, e.object, {value} FROM ("));
     match gathered {
         Some(condition) => {
-            let key = match query.sort.by {
-                SortBy::Created => "e.created",
-                SortBy::Updated => "e.updated",
-                SortBy::Name => "n.value",
-            };
-            sql.push(&format!("SELECT d.id AS id, {key} AS k FROM ("));
-            sql.ids(condition);
-            sql.push(") AS d CROSS JOIN store_entities e");
-            sql.push(if by_name { " CROSS JOIN store_index n WHERE " } else { " WHERE " });
-            sql.of_type("e");
-            sql.push(" AND e.id = d.id");
-            if by_name {
-                sql.push(&format!(" AND n.field = '{NAME}' AND n.id = d.id AND "));
-                sql.of_type("n");
+            sql.push("SELECT g.id AS id, g.k AS k FROM (SELECT d.id AS id, (SELECT ");
+            match query.sort.by {
+                SortBy::Created => sql.push("y.created FROM store_entities y WHERE "),
+                SortBy::Updated => sql.push("y.updated FROM store_entities y WHERE "),
+                SortBy::Name => sql.push(&format!("y.value FROM store_index y WHERE y.field = '{NAME}' AND ")),
             }
+            sql.of_type("y");
+            sql.push(" AND y.id = d.id LIMIT 1) AS k FROM (");
+            sql.ids(condition);
+            sql.push(") AS d WHERE 1 = 1");
             sql.probes("d", others);
-            sql.range(query, part, key, "d.id", by_name);
+            sql.push(") AS g WHERE 1 = 1");
+            sql.range(query, part, "g.k", "g.id", by_name);
         }
         None => {
             let (table, key, field) = match query.sort.by {
@@ -210,23 +209,25 @@ impl<'a> Builder<'a> {
         self.entries("a", condition);
     }
 
-    /// Looks an entity up by its id for each condition.
+    /// Looks an entity up by its id for each condition. As a value, and so is the key that is sorted by: `EXISTS` or a join a
+    /// planner may carry out in its own way, and on tables that grew since they were last counted it has been seen to compare
+    /// each row with every other.
     fn probes(&mut self, alias: &str, conditions: &[&Condition]) {
         for condition in conditions {
             match condition {
                 Condition::OneOf(..) => {
-                    self.push(" AND EXISTS (SELECT 1 FROM store_index x WHERE ");
+                    self.push(" AND (SELECT 1 FROM store_index x WHERE ");
                     self.entries("x", condition);
                 }
                 // By its time an entry is not found by id.
                 Condition::ModifiedAfter(time) => {
-                    self.push(" AND EXISTS (SELECT 1 FROM store_entities x WHERE ");
+                    self.push(" AND (SELECT 1 FROM store_entities x WHERE ");
                     self.of_type("x");
                     self.push(" AND x.updated > ");
                     self.bind(Parameter::Integer(time.as_millis()));
                 }
             }
-            self.push(&format!(" AND x.id = {alias}.id)"));
+            self.push(&format!(" AND x.id = {alias}.id LIMIT 1) = 1"));
         }
     }
 
@@ -265,8 +266,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The condition with the fewest entries, where they are few; and which of them it is.
-pub(super) fn fewest(counts: &[i64]) -> Option<(usize, bool)> {
-    let (number, count) = counts.iter().enumerate().min_by_key(|(_, count)| **count)?;
-    Some((number, *count <= FEW))
+/// Whether the entries of the condition with the fewest are gathered, rather than the order walked.
+pub(super) const fn gathers(fewest: i64, total: i64) -> bool {
+    fewest <= FEW || total <= FEW
 }

@@ -31,6 +31,7 @@ pub(super) const ADD: &str = "INSERT INTO store_index (type, field, value, id)
 pub(super) const REMOVE: &str = "DELETE FROM store_index i
     USING unnest($1::text[], $2::text[], $3::bytea[], $4::text[]) AS n (type, field, value, id)
     WHERE i.type = n.type AND i.field = n.field AND i.value = n.value AND i.id = n.id";
+const ANALYZE: &str = "ANALYZE store_index, store_entities";
 
 /// Entities that one transaction looks at.
 const CHUNK: i64 = 2000;
@@ -127,6 +128,8 @@ async fn make_one(client: &Object, entity_type: &EntityType) -> Result<(), Error
     while let Some(from) = after {
         after = bounded(chunk(client, entity_type, &from)).await?;
     }
+    // A planner that takes the table for small walks it the wrong way.
+    bounded(async { client.batch_execute(ANALYZE).await.map_err(|error| failure(&error)) }).await?;
     bounded(async { client.execute(MADE, &[&name, &made_by]).await.map_err(|error| failure(&error)) }).await?;
     Ok(())
 }

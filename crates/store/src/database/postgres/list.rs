@@ -88,21 +88,18 @@ async fn indexed(client: &Object, entity_type: &EntityType, query: &ListQuery) -
     let name = entity_type.name().as_str();
     let conditions = select::conditions(query);
     let counts =
-        conditions.iter().map(|one| async { number(client, &select::few(Dialect::Postgres, name, one)).await });
+        conditions.iter().map(|one| async { number(client, &select::count(Dialect::Postgres, name, one)).await });
     let counts: Vec<i64> = futures_util::future::try_join_all(counts).await?;
-    let fewest = select::fewest(&counts);
-    let driver = fewest.map(|(driver, _)| driver);
+    let driver = (0..counts.len()).min_by_key(|number| counts[*number]);
     let others: Vec<_> = (0..conditions.len()).filter(|other| Some(*other) != driver).map(|n| &conditions[n]).collect();
-    let total = async {
-        match driver {
-            None => Ok(client.query_one(TOTAL, &[&name]).await.map_err(|error| failure(&error))?.get(0)),
-            Some(driver) => number(client, &select::total(Dialect::Postgres, name, &conditions[driver], &others)).await,
-        }
+    let total = match driver {
+        None => client.query_one(TOTAL, &[&name]).await.map_err(|error| failure(&error))?.get(0),
+        Some(driver) => number(client, &select::total(Dialect::Postgres, name, &conditions[driver], &others)).await?,
     };
-    let gathered = fewest.filter(|(_, few)| *few).map(|(driver, _)| &conditions[driver]);
+    let gathered = driver.filter(|driver| select::gathers(counts[*driver], total)).map(|driver| &conditions[driver]);
     let all: Vec<&Condition> = conditions.iter().collect();
     let probed = if gathered.is_some() { &others } else { &all };
-    let mut filling = Filling::new(entity_type, query, total.await?);
+    let mut filling = Filling::new(entity_type, query, total);
     for part in select::parts(query) {
         let sql = select::page(Dialect::Postgres, name, query, *part, gathered, probed);
         let rows = client.query_raw(&sql.text, sql.parameters.iter().map(as_sql)).await;

@@ -9,7 +9,7 @@ use super::read::Found;
 use crate::database::change::NEVER;
 use crate::database::index::{definition, definition_name, not_kept};
 use crate::database::page::{self, Filling};
-use crate::database::select::{self, Dialect, Parameter, Sql};
+use crate::database::select::{self, Condition, Dialect, Parameter, Sql};
 
 const TOTAL: &str = "SELECT total FROM store_counts WHERE type = ?1";
 /// The columns of [`select::page`].
@@ -70,17 +70,16 @@ fn indexed(connection: &Connection, entity_type: &EntityType, query: &ListQuery)
     }
     let name = entity_type.name().as_str();
     let conditions = select::conditions(query);
-    let counts = conditions.iter().map(|one| number(connection, &select::few(Dialect::Sqlite, name, one)));
+    let counts = conditions.iter().map(|one| number(connection, &select::count(Dialect::Sqlite, name, one)));
     let counts: Vec<i64> = counts.collect::<Result<_, _>>()?;
-    let fewest = select::fewest(&counts);
-    let driver = fewest.map(|(driver, _)| driver);
+    let driver = (0..counts.len()).min_by_key(|number| counts[*number]);
     let others: Vec<_> = (0..conditions.len()).filter(|other| Some(*other) != driver).map(|n| &conditions[n]).collect();
     let total = match driver {
         None => count(connection, name)?,
         Some(driver) => number(connection, &select::total(Dialect::Sqlite, name, &conditions[driver], &others))?,
     };
-    let gathered = fewest.filter(|(_, few)| *few).map(|(driver, _)| &conditions[driver]);
-    let all: Vec<_> = conditions.iter().collect();
+    let gathered = driver.filter(|driver| select::gathers(counts[*driver], total)).map(|driver| &conditions[driver]);
+    let all: Vec<&Condition> = conditions.iter().collect();
     let probed = if gathered.is_some() { &others } else { &all };
     let mut filling = Filling::new(entity_type, query, total);
     for part in select::parts(query) {

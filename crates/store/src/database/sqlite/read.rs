@@ -56,9 +56,8 @@ pub(super) fn load(
         match found {
             None => {}
             Some(Ok((keyed, keyed_bytes))) => {
-                if loaded.keyed.insert(key, keyed).is_none() {
-                    size_bytes += keyed_bytes;
-                }
+                let is_new = loaded.keyed.insert(key, keyed).is_none();
+                size_bytes += if is_new { keyed_bytes } else { 0 };
             }
             Some(Err(error)) => return Ok(Err(error)),
         }
