@@ -5,6 +5,7 @@
 
 mod browser;
 mod dependencies;
+mod deploy;
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -42,6 +43,8 @@ enum Group {
     Tests,
     /// The API reference in headless Chromium
     Browser,
+    /// The files in `deploy/`, by linters and schemas
+    Deploy,
 }
 
 impl Group {
@@ -57,6 +60,7 @@ impl Group {
             Self::Dependencies => dependencies::check(),
             Self::Tests => run_tests(),
             Self::Browser => browser::run(),
+            Self::Deploy => deploy::run(),
         }
     }
 }
