@@ -1,4 +1,4 @@
-//! The system over real HTTP: the folders mirror the URLs; what depends on the views runs on both kinds.
+//! The system over real HTTP: the folders mirror the URLs; all of the API runs on every shape.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
@@ -11,3 +11,4 @@ mod openapi;
 mod overload;
 mod readme;
 mod routes;
+mod shapes;
