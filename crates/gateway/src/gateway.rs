@@ -1,5 +1,6 @@
 //! One gateway: its parts, put together.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -78,6 +79,11 @@ impl Gateway {
     /// Whether requests about entities are answered.
     pub fn is_ready(&self) -> bool {
         self.ready.is_open()
+    }
+
+    /// What is missing until it is ready, by part and without names of hosts; empty when it is.
+    pub fn missing(&self) -> BTreeMap<&'static str, String> {
+        self.ready.errors()
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.

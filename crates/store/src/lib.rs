@@ -7,7 +7,7 @@ pub mod consumer;
 pub mod database;
 pub mod decide;
 
-pub use consumer::{Config, Store, describe_metrics};
+pub use consumer::{Config, Status, Store, describe_metrics};
 pub use database::Database;
 pub use database::postgres::{Options as PostgresOptions, Postgres};
 pub use database::sqlite::Sqlite;

@@ -6,11 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use contract::Registry;
+use figment::Figment;
 use figment::error::{Kind, OneOf};
-use figment::providers::{Env, Format as _, Serialized, Toml};
-use figment::value::{Dict, Map, Value};
-use figment::{Figment, Metadata, Profile, Provider};
+use figment::providers::{Format as _, Serialized, Toml};
 use serde::{Deserialize, Serialize};
+
+mod environment;
+mod scaled;
+mod secret;
+mod sections;
+
+use environment::Environment;
+pub use scaled::{Location, Role};
+pub use secret::{Properties, Secret};
+pub use sections::{Cache, Database, Http, Kafka, Log, Store, Stream};
 
 /// The annotated defaults, as `dos config` prints them.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -18,10 +27,7 @@ pub const DEFAULT_FILE: &str = include_str!("default.toml");
 /// A host's name or a port alone is no address to listen on.
 const ADDRESS_HINT: &str = "; ADDRESS:PORT needs an IP address and a port, such as 127.0.0.1:8080";
 
-/// Variables that are for tests and not settings.
-const NOT_SETTINGS: &str = "DOS_TEST_";
-
-/// What `dos serve` is told.
+/// What `dos serve`, `dos gateway` and `dos store` are told.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -39,14 +45,18 @@ pub struct Settings {
     pub anonymous: Option<Anonymous>,
     /// Where clients reach the API.
     pub public_url: Option<String>,
-    /// Names this instance.
-    pub instance: String,
+    /// Names this instance; not set, it gets a name that no other has.
+    pub instance: Option<String>,
     /// Of the HTTP side.
     pub http: Http,
     /// Of the on-demand views.
     pub cache: Cache,
     /// Of the embedded stream.
     pub stream: Stream,
+    /// Of the stream on Kafka.
+    pub kafka: Kafka,
+    /// Of the data store's database beside Kafka.
+    pub database: Database,
     /// Of the data store.
     pub store: Store,
     /// Of the log.
@@ -83,79 +93,6 @@ pub enum LogFormat {
     Json,
 }
 
-macro_rules! section {
-    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty = $default:expr,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
-        #[serde(deny_unknown_fields, default)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
-
-        impl Default for $name {
-            fn default() -> Self { Self { $($field: $default,)* } }
-        }
-    };
-}
-
-section! {
-    /// `[http]`
-    Http {
-        /// Commands that may wait at once.
-        in_flight_max: usize = 10_000,
-        /// Connections at once.
-        connections_max: usize = 10_000,
-        /// How long a write waits for its view.
-        write_wait_ms: u64 = 5_000,
-        /// How long a read waits for the data store.
-        read_wait_ms: u64 = 5_000,
-        /// How long a request may take to arrive.
-        receive_timeout_ms: u64 = 10_000,
-        /// How long requests may take after SIGTERM.
-        drain_timeout_ms: u64 = 10_000,
-    }
-}
-section! {
-    /// `[cache]`
-    Cache {
-        /// Views held.
-        size_bytes: u64 = 256 << 20,
-        /// How long a view is held.
-        ttl_s: u64 = 3_600,
-        /// How long a not-found is remembered.
-        not_found_ttl_s: u64 = 60,
-    }
-}
-section! {
-    /// `[stream]`
-    Stream {
-        /// Partitions of the file; not set, a new one has 4.
-        partitions: Option<u32> = None,
-        /// How long commands and replies are kept.
-        retention_hours: u64 = 48,
-        /// The largest message.
-        message_bytes_max: usize = 2 << 20,
-        /// The largest file; 0 is without limit.
-        file_bytes_max: u64 = 0,
-    }
-}
-section! {
-    /// `[store]`
-    Store {
-        /// The most commands of one transaction.
-        batch_max: usize = 256,
-        /// How long outcomes are remembered.
-        outcome_retention_hours: u64 = 48,
-    }
-}
-section! {
-    /// `[log]`
-    Log {
-        /// Which events.
-        filter: String = "info".to_owned(),
-        /// How they are written.
-        format: LogFormat = LogFormat::Text,
-    }
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -166,10 +103,12 @@ impl Default for Settings {
             views: Views::Materialised,
             anonymous: None,
             public_url: None,
-            instance: "1".to_owned(),
+            instance: None,
             http: Http::default(),
             cache: Cache::default(),
             stream: Stream::default(),
+            kafka: Kafka::default(),
+            database: Database::default(),
             store: Store::default(),
             log: Log::default(),
         }
@@ -215,8 +154,10 @@ impl Settings {
                 bail!("public_url: {url:?} is not of the form https://host/path");
             }
         }
-        if self.instance.is_empty() || !contract::EntityId::is_valid(&self.instance) {
-            bail!("instance: {:?} is not 1 to 64 of A-Z a-z 0-9 . _ -", self.instance);
+        if let Some(instance) = &self.instance
+            && !contract::EntityId::is_valid(instance)
+        {
+            bail!("instance: {instance:?} is not 1 to 64 of A-Z a-z 0-9 . _ -");
         }
         let at_least = [
             ("http.in_flight_max", self.http.in_flight_max as u64, 1),
@@ -229,6 +170,15 @@ impl Settings {
             ("stream.retention_hours", self.stream.retention_hours, 24),
             // A body of 1 MiB, written as JSON once more, with its headers.
             ("stream.message_bytes_max", self.stream.message_bytes_max as u64, 2 << 20),
+            ("kafka.partitions", u64::from(self.kafka.partitions), 1),
+            ("kafka.replication", u64::from(self.kafka.replication.unwrap_or(1)), 1),
+            ("kafka.min_insync_replicas", u64::from(self.kafka.min_insync_replicas.unwrap_or(1)), 1),
+            ("kafka.retention_hours", self.kafka.retention_hours, 24),
+            // What topics must take, or the largest objects would be refused.
+            ("kafka.message_bytes_max", self.kafka.message_bytes_max as u64, 1 << 20),
+            ("kafka.append_timeout_ms", self.kafka.append_timeout_ms, 100),
+            ("kafka.session_timeout_ms", self.kafka.session_timeout_ms, 1000),
+            ("database.connections_max", self.database.connections_max as u64, 2),
             ("store.batch_max", self.store.batch_max as u64, 1),
             ("store.outcome_retention_hours", self.store.outcome_retention_hours, 24),
         ];
@@ -240,6 +190,11 @@ impl Settings {
         for (name, value, most) in [
             ("http.connections_max", self.http.connections_max as u64, 1 << 20),
             ("stream.partitions", u64::from(self.stream.partitions.unwrap_or(1)), 1024),
+            ("kafka.partitions", u64::from(self.kafka.partitions), 1024),
+            ("kafka.message_bytes_max", self.kafka.message_bytes_max as u64, 64 << 20),
+            ("kafka.append_timeout_ms", self.kafka.append_timeout_ms, 15 * 60 * 1000),
+            ("kafka.session_timeout_ms", self.kafka.session_timeout_ms, 5 * 60 * 1000),
+            ("database.connections_max", self.database.connections_max as u64, 1000),
         ] {
             if value > most {
                 bail!("{name}: {value} is above {most}");
@@ -256,11 +211,11 @@ impl Settings {
         registry(self.entities.as_deref())
     }
 
-    /// The gateway's part.
-    pub fn gateway(&self) -> gateway::Config {
+    /// The gateway's part, under this name.
+    pub fn gateway(&self, instance: &str) -> gateway::Config {
         let millis = Duration::from_millis;
         gateway::Config {
-            instance: self.instance.clone(),
+            instance: instance.to_owned(),
             public_url: self.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
             views: match self.views {
                 Views::Materialised => gateway::ViewMode::Materialised,
@@ -298,10 +253,10 @@ impl Settings {
         }
     }
 
-    /// The store's part.
-    pub fn store(&self) -> store::Config {
+    /// The store's part, under this name.
+    pub fn store(&self, instance: &str) -> store::Config {
         store::Config {
-            instance: self.instance.clone(),
+            instance: instance.to_owned(),
             batch_max: self.store.batch_max,
             outcome_retention: Duration::from_secs(self.store.outcome_retention_hours.saturating_mul(3600)),
         }
@@ -334,50 +289,6 @@ pub fn registry(folder: Option<&Path>) -> anyhow::Result<Registry> {
     Registry::with_files(&files).context("entities")
 }
 
-/// The variables that are settings.
-struct Environment(Env);
-
-impl Environment {
-    fn new() -> Self {
-        let is_setting = |name: &str| !format!("DOS_{name}").to_uppercase().starts_with(NOT_SETTINGS);
-        Self(Env::prefixed("DOS_").filter(move |name| is_setting(name.as_str())).split("__"))
-    }
-
-    /// No setting outside of a section is a number, nor is one of the log: `DOS_INSTANCE=1` is text.
-    fn value(name: &str, text: String) -> Value {
-        let is_text = !name.contains('.') || name.starts_with("log.");
-        match text.trim().parse::<u64>() {
-            Ok(number) if !is_text => Value::from(number),
-            _ => Value::from(text),
-        }
-    }
-}
-
-impl Provider for Environment {
-    fn metadata(&self) -> Metadata {
-        Metadata::named("the environment, DOS_...")
-    }
-
-    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
-        let mut settings = Dict::new();
-        for (name, text) in self.0.iter() {
-            let name = name.as_str();
-            let value = Self::value(name, text);
-            match name.split_once('.') {
-                None => drop(settings.insert(name.to_owned(), value)),
-                Some((section, name)) => {
-                    let section = settings.entry(section.to_owned()).or_insert_with(|| Value::from(Dict::new()));
-                    // Anything else is a variable of the section's own name, which is refused when it is read.
-                    if let Value::Dict(_, section) = section {
-                        section.insert(name.to_owned(), value);
-                    }
-                }
-            }
-        }
-        Ok(Profile::Default.collect(settings))
-    }
-}
-
 /// A fault with the setting's name and its source.
 fn explain(fault: &figment::Error) -> String {
     let name = fault.path.join(".");
@@ -408,36 +319,5 @@ fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback(),
         IpAddr::V6(address) => address.is_loopback() || address.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_in_a_variable_stays_text() {
-        let text = |name: &str, text: &str| assert_eq!(Environment::value(name, text.to_owned()), Value::from(text));
-        for name in ["instance", "public_url", "entities", "data_dir", "listen", "log.filter"] {
-            for value in ["1", "007", "true", "1.10", "{a=1}", "[x]", "\"q\""] {
-                text(name, value);
-            }
-        }
-        text("http.write_wait_ms", "long");
-        text("http.write_wait_ms", "-1");
-        assert_eq!(Environment::value("stream.partitions", "8".to_owned()), Value::from(8_u64));
-    }
-
-    /// What [`Environment::value`] takes for granted.
-    #[test]
-    fn numbers_stand_in_sections_other_than_the_log() {
-        let settings = serde_json::to_value(Settings::default()).unwrap();
-        for (name, value) in settings.as_object().unwrap() {
-            assert!(!value.is_number() && !value.is_boolean(), "{name}");
-            for (inner, value) in value.as_object().into_iter().flatten() {
-                let is_optional_number = (name.as_str(), inner.as_str()) == ("stream", "partitions");
-                assert_eq!(value.is_number() || is_optional_number, name != "log", "{name}.{inner}");
-            }
-        }
     }
 }

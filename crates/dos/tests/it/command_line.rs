@@ -119,7 +119,7 @@ fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
 #[test]
 fn help_names_every_command_and_flag() {
     let help = Process::run(&["--help"]);
-    for command in ["serve", "import", "export", "tail", "openapi", "config"] {
+    for command in ["serve", "gateway", "store", "import", "export", "tail", "openapi", "config"] {
         assert!(help.succeeds().contains(command), "{command}");
     }
     let help = Process::run(&["serve", "--help"]);
@@ -141,7 +141,21 @@ fn the_printed_settings_are_the_defaults() {
     // With every setting's comment mark removed, the file must load, and be what holds without one; some have no default.
     let set = |line: &str| {
         let named = line.strip_prefix('#').filter(|rest| rest.contains(" = ") && !rest.starts_with(' '));
-        let without_default = ["admin_listen", "entities", "public_url", "anonymous", "partitions"];
+        let without_default = [
+            "admin_listen",
+            "entities",
+            "public_url",
+            "anonymous",
+            "partitions",
+            "instance",
+            "brokers",
+            "replication",
+            "min_insync_replicas",
+            "\"",
+            "url",
+            "schema",
+            "ca_file",
+        ];
         named.filter(|rest| !without_default.iter().any(|name| rest.starts_with(name))).unwrap_or(line).to_owned()
     };
     let text = printed.lines().map(set).collect::<Vec<_>>().join("\n");
@@ -157,11 +171,15 @@ fn the_printed_settings_are_the_defaults() {
             if value.is_object() { text.contains(&format!("[{name}]")) } else { text.contains(&format!("{name} = ")) };
         assert!(is_there, "{name} is not in `dos config`");
         for inner in value.as_object().into_iter().flat_map(|section| section.keys()) {
-            let is_there = ["\n", "\n#"].iter().any(|start| text.contains(&format!("{start}{inner} = ")));
+            let is_there = text.contains(&format!("\n[{name}.{inner}]"))
+                || ["\n", "\n#"].iter().any(|start| text.contains(&format!("{start}{inner} = ")));
             assert!(is_there, "{name}.{inner} is not in `dos config`");
         }
     }
 }
+
+const KAFKA_AND_BAD_PROPERTY: &str =
+    "kafka.brokers = \"127.0.0.1:1\"\nkafka.properties.acks = 1\ndatabase.url = \"postgres://127.0.0.1:1/x\"";
 
 #[test]
 fn bad_settings_stop_the_start_and_are_named() {
@@ -194,6 +212,9 @@ fn bad_settings_stop_the_start_and_are_named() {
         ("views = \"some\"", "expected `materialised` or `on-demand` (from /"),
         ("instance = 1", "settings.toml)"),
         ("[stream]\npartitions = 0", "stream.partitions: 0 is below 1"),
+        ("[database]\nurl = \"sqlite:x\"", "database.url: without Kafka"),
+        ("[kafka]\nbrokers = \"127.0.0.1:1\"", "database.url: with Kafka"),
+        (KAFKA_AND_BAD_PROPERTY, "kafka.properties.acks: cannot be set here"),
     ] {
         let ended = ended(with_file(text));
         ended.fails_with(reason);

@@ -107,6 +107,9 @@ impl Coordinator {
         self.assignments += 1;
         let assignment = self.assignments;
         self.running.insert(partition, Running { assignment, stop });
+        self.shared.status.send_modify(|status| {
+            status.assigned.insert(partition, false);
+        });
         let (shared, ready) = (Arc::clone(&self.shared), self.ready.clone());
         self.shared.env.spawn(Box::pin(open(shared, partition, assignment, told, ready, Duration::ZERO)));
     }
@@ -121,10 +124,12 @@ impl Coordinator {
         match self.membership.read(partition, standing.position.unwrap_or(0)).await {
             Ok(tail) => {
                 tracing::info!(partition, position = standing.position, owner = standing.owner, "partition taken");
+                shared.works(partition, true);
                 let worker = Worker::new(Arc::clone(&shared), partition, standing, tail, stop.clone());
                 self.shared.env.spawn(Box::pin(async move {
                     let end = worker.run().await;
                     let lost = matches!(end, End::Lost);
+                    shared.works(partition, false);
                     end.tell(&shared, partition);
                     // The group will soon say so too. If it does not, the position was moved by other hands: take it up there.
                     if lost {
@@ -144,6 +149,7 @@ impl Coordinator {
     /// Stops these partitions' tasks and waits until they have ended, which they do within a second.
     async fn revoke(&mut self, partitions: &[Partition]) {
         let ending: Vec<_> = partitions.iter().filter_map(|partition| self.running.remove(partition)).collect();
+        self.shared.status.send_modify(|status| status.assigned.retain(|partition, _| !partitions.contains(partition)));
         for running in &ending {
             running.stop.send_replace(true);
         }

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Env, Registry, Topic};
+use contract::{Env, Partition, Registry, Topic};
 use stream::{Stream, StreamError, Topology};
 use tokio::sync::watch;
 
@@ -29,11 +29,13 @@ mod names;
 mod outbox;
 mod publisher;
 mod repair;
+mod status;
 mod worker;
 
 use worker::End;
 
 pub use names::describe as describe_metrics;
+pub use status::Status;
 
 /// The consumer group of all stores.
 const GROUP: &str = "store";
@@ -63,6 +65,7 @@ impl Default for Config {
 pub struct Store {
     stop: watch::Sender<bool>,
     failed: watch::Receiver<Option<String>>,
+    status: watch::Receiver<Status>,
     env: Arc<dyn Env>,
 }
 
@@ -76,6 +79,7 @@ struct Shared {
     database: Arc<dyn Database>,
     env: Arc<dyn Env>,
     failed: watch::Sender<Option<String>>,
+    status: watch::Sender<Status>,
 }
 
 impl Store {
@@ -90,6 +94,7 @@ impl Store {
         let membership = stream.join(GROUP, Topic::Commands).await?;
         let (stop, mut told) = watch::channel(false);
         let (failed, failure) = watch::channel(None);
+        let (status, state) = watch::channel(Status::default());
         let source = format!("/store/{}", config.instance);
         let world = Arc::clone(&env);
         let run = async move {
@@ -100,7 +105,8 @@ impl Store {
             };
             match topology {
                 Ok(topology) => {
-                    let shared = Shared { config, source, registry, stream, topology, database, env, failed };
+                    status.send_modify(|status| status.bound = true);
+                    let shared = Shared { config, source, registry, stream, topology, database, env, failed, status };
                     coordinator::run(Arc::new(shared), membership, told).await;
                 }
                 Err(End::Failed(reason)) => fail(&failed, reason),
@@ -108,17 +114,23 @@ impl Store {
             }
         };
         world.spawn(Box::pin(run));
-        Ok(Self { stop, failed: failure, env: world })
+        Ok(Self { stop, failed: failure, status: state, env: world })
     }
 
     /// Completes, with the reason, once a partition has stopped for good: its commands are answered no more.
     pub async fn failed(&self) -> String {
         let mut failed = self.failed.clone();
-        match failed.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let reason = failed.wait_for(Option::is_some).await.ok().and_then(|reason| reason.clone());
+        match reason {
+            Some(reason) => reason,
             // All tasks have ended in good order.
-            Err(_) => std::future::pending().await,
+            None => std::future::pending().await,
         }
+    }
+
+    /// How it stands, as it changes.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
     }
 
     /// Ends reading, finishes the batches under way or abandons them after a second at most, and leaves the group.
@@ -133,6 +145,14 @@ impl Store {
 }
 
 impl Shared {
+    /// Whether commands of an assigned partition are carried out.
+    fn works(&self, partition: Partition, works: bool) {
+        self.status.send_if_modified(|status| match status.assigned.get_mut(&partition) {
+            Some(before) => std::mem::replace(before, works) != works,
+            None => false,
+        });
+    }
+
     /// A partition stops for good.
     fn fail(&self, reason: String) {
         fail(&self.failed, reason);

@@ -101,7 +101,10 @@ impl Worker {
     pub(super) async fn catch_up(&mut self) -> Result<(), End> {
         while let Some(after) = self.outbox.as_ref().map(|outbox| outbox.given) {
             let events = match self.shared.database.unpublished(self.partition, after, UNPUBLISHED_MAX).await {
-                Ok(events) => events,
+                Ok(events) => {
+                    self.recovered();
+                    events
+                }
                 Err(error) => {
                     self.trouble(error).await?;
                     continue;
@@ -143,6 +146,7 @@ impl Worker {
                 Err(error) => self.trouble(error).await?,
             }
         };
+        self.recovered();
         if !views.is_empty() {
             tracing::info!(self.partition, count = views.len(), "views were published again: older ones had come late");
             metrics::counter!(names::REPAIRED).increment(views.len() as u64);
@@ -166,6 +170,7 @@ impl Worker {
         match self.shared.database.mark(self.partition, self.owner, marks).await {
             Ok(()) => {
                 outbox.saved(marks);
+                self.recovered();
                 Ok(())
             }
             Err(error) => {

@@ -318,6 +318,7 @@ impl Worker {
     pub(super) async fn wait(&mut self, error: &(dyn std::error::Error + Sync)) -> Result<(), End> {
         if !self.backoff.failing() {
             tracing::warn!(partition = self.partition, %error, "commands wait; they are tried again until it goes better");
+            self.shared.works(self.partition, false);
         }
         let delay = self.backoff.next(&*self.shared.env);
         tokio::select! {
@@ -327,9 +328,10 @@ impl Worker {
         }
     }
 
-    fn recovered(&mut self) {
+    pub(super) fn recovered(&mut self) {
         if self.backoff.failing() {
             tracing::info!(partition = self.partition, "commands are answered again");
+            self.shared.works(self.partition, true);
             self.backoff = Backoff::default();
         }
     }

@@ -1,10 +1,12 @@
 //! What can be set, and how it becomes librdkafka's configuration.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
 use super::OpenError;
 
@@ -41,7 +43,7 @@ const REFUSED: [(&str, &str); 24] = [
 ];
 
 /// How the stream on Kafka behaves.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     /// `HOST:PORT`, several with commas.
     pub brokers: String,
@@ -65,12 +67,26 @@ pub struct Options {
     pub queue_max: usize,
     /// The most bytes of those.
     pub queue_bytes_max: usize,
-    /// After this time an append that is not acknowledged is given up; whether it was stored is not known then.
+    /// After this time an append that is not acknowledged is given up; whether it was stored is not known then. A broker
+    /// that dies is replaced after nine seconds (`broker.session.timeout.ms`) and an election: it must be well above that,
+    /// or what waits for the new leader is given up just before it comes.
     pub append_timeout: Duration,
     /// A member of a group that is not heard of for this long loses its partitions.
     pub session_timeout: Duration,
     /// Any other property of librdkafka; what stands here wins.
     pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Properties hold passwords.
+        let names: Vec<_> = self.properties.keys().collect();
+        f.debug_struct("Options")
+            .field("brokers", &self.brokers)
+            .field("topic_prefix", &self.topic_prefix)
+            .field("properties", &names)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Options {
@@ -87,7 +103,7 @@ impl Default for Options {
             message_bytes_max: 2 << 20,
             queue_max: 16_384,
             queue_bytes_max: 64 << 20,
-            append_timeout: Duration::from_secs(10),
+            append_timeout: Duration::from_secs(30),
             session_timeout: Duration::from_secs(6),
             properties: BTreeMap::new(),
         }
@@ -119,11 +135,11 @@ impl Options {
         }
         for name in self.properties.keys() {
             if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
-                return wrong(name, &format!("cannot be set here: {reason}"));
+                return wrong(&format!("properties.{name}"), &format!("cannot be set here: {reason}"));
             }
         }
         for config in [self.producer(), self.reader(), self.member("group")] {
-            config.create_native_config().map_err(|error| OpenError(error.to_string()))?;
+            config.create_native_config().map_err(|error| OpenError(refusal(&error)))?;
         }
         Ok(())
     }
@@ -227,6 +243,14 @@ impl Options {
     }
 }
 
+/// What librdkafka says of a property, without the value: a misspelt name may stand before a password.
+fn refusal(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, reason, name, _) => format!("properties.{name}: {reason}"),
+        other => format!("properties: {other}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -245,8 +269,10 @@ mod tests {
             let error = options.check().unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
-        options.properties.insert("no.such.property".to_owned(), "3".to_owned());
-        assert!(options.check().unwrap_err().to_string().contains("no.such.property"));
+        options.properties.insert("sasl.passwort".to_owned(), "hunter2".to_owned());
+        let error = options.check().unwrap_err().to_string();
+        assert!(error.starts_with("properties.sasl.passwort: ") && !error.contains("hunter2"), "{error}");
+        assert!(!format!("{options:?}").contains("hunter2"));
     }
 
     #[test]

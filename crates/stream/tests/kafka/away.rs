@@ -69,7 +69,7 @@ async fn options_are_checked_before_anything_is_connected() {
     let mut options = options();
     options.properties.insert("acks".to_owned(), "1".to_owned());
     let error = Kafka::open(options, env()).err().unwrap();
-    assert!(error.to_string().starts_with("acks: "), "{error}");
+    assert!(error.to_string().starts_with("properties.acks: "), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

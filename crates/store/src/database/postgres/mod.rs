@@ -53,6 +53,11 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Self {
         Self { url: url.into(), schema: None, ca_file: None, connections_max: 16 }
     }
+
+    /// Says what is wrong with them, without connecting; never what is in the connection string.
+    pub fn check(&self) -> Result<(), Error> {
+        Pool::new(self).map(drop)
+    }
 }
 
 impl std::fmt::Debug for Options {
