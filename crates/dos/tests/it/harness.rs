@@ -82,13 +82,11 @@ impl Api {
     }
 
     async fn open(shape: Shape, settings: Settings) -> Self {
-        // Certificates are not needed on loopback, but the client wants a provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let env: Arc<dyn Env> = Arc::new(System::new());
         let running = Running::start(&settings, env, None).await.unwrap();
         bounded(running.ready()).await;
         let url = format!("http://{}", running.address().unwrap());
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = client();
         Self { running: Some(running), settings, shape, client, url, _folder: None }
     }
 
@@ -101,7 +99,7 @@ impl Api {
 
     pub(crate) async fn stop(&mut self) {
         // Connections that a client keeps open would have to be waited for.
-        self.client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        self.client = client();
         if let Some(running) = self.running.take() {
             bounded(running.stop()).await;
         }
@@ -222,6 +220,13 @@ impl Answer {
         let kinds = ["pointer", "parameter", "header"];
         errors.iter().filter_map(|error| kinds.iter().find_map(|kind| error.get(*kind)?.as_str())).collect()
     }
+}
+
+/// A client with connections of its own.
+pub(crate) fn client() -> reqwest::Client {
+    // Certificates are not needed on loopback, but the client wants a provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
 /// Waits for a future, but not for ever.

@@ -4,6 +4,7 @@
 
 mod command_line;
 mod data;
+mod deploy;
 mod entity_types;
 mod events;
 mod harness;

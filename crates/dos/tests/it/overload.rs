@@ -12,7 +12,7 @@ use store::{Sqlite, Store};
 use stream::embedded::Embedded;
 use tokio::sync::watch;
 
-use crate::harness::{Answer, Api, Shape, bounded, eventually, matrix};
+use crate::harness::{Answer, Api, Shape, bounded, client, eventually, matrix};
 
 matrix! {
     one_too_many_is_refused_at_once_and_nothing_is_produced(|settings| settings.http.in_flight_max = 2)
@@ -66,14 +66,12 @@ impl Late {
 
 impl Alone {
     async fn start(shape: Shape) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let mut settings = shape.settings(&folder);
         settings.http.read_wait_ms = 300;
         let (address, parts) =
             if shape.is_scaled() { Self::scaled(&settings).await } else { Self::embedded(&settings).await };
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { url: format!("http://{address}"), client, settings, parts, _folder: folder }
+        Self { url: format!("http://{address}"), client: client(), settings, parts, _folder: folder }
     }
 
     async fn scaled(settings: &Settings) -> (std::net::SocketAddr, Parts) {

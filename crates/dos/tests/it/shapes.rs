@@ -60,7 +60,7 @@ impl Shape {
 }
 
 /// Where a server is that tests share.
-fn server(variable: &str, name: &str) -> String {
+pub(crate) fn server(variable: &str, name: &str) -> String {
     std::env::var(variable).unwrap_or_else(|_| {
         panic!(
             "{variable} is not set: this test needs a server; start it with `cargo xtask servers {name}` and set what it \
