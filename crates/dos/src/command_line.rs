@@ -17,6 +17,7 @@ use crate::env::System;
 use crate::settings::{self, DEFAULT_FILE, Role};
 
 mod run;
+mod tools;
 
 /// How a program ends that SIGINT or SIGTERM stopped: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
@@ -42,6 +43,10 @@ enum Command {
     Import(import::Args),
     Export(export::Args),
     Tail(tail::Args),
+    /// List, show and send again events that no store could read
+    Quarantine(tools::QuarantineArgs),
+    /// Check the settings, and what they point to: Kafka, topics, permissions, database, data folder, clocks
+    Doctor(tools::DoctorArgs),
     /// Print the OpenAPI 3.1 description of the API
     Openapi(OpenapiArgs),
     /// Print every setting with its default and what it means
@@ -103,6 +108,25 @@ impl CommandLine {
                     () = interrupted(interrupt) => {}
                 }
                 Ok(ExitCode::SUCCESS)
+            }),
+            Command::Quarantine(args) => client(async |env, interrupt| {
+                let (job, settings) = args.read()?;
+                tokio::select! {
+                    biased;
+                    done = crate::quarantine::run(&job, &settings, &env) => done?,
+                    () = interrupted(interrupt) => {}
+                }
+                Ok(ExitCode::SUCCESS)
+            }),
+            Command::Doctor(args) => client(async |env, interrupt| {
+                let settings = args.settings()?;
+                tokio::select! {
+                    biased;
+                    is_well = crate::doctor::run(&settings, &env) => {
+                        Ok(if is_well? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+                    }
+                    () = interrupted(interrupt) => Ok(ExitCode::FAILURE),
+                }
             }),
             Command::Openapi(args) => {
                 let registry = settings::registry(args.entities.as_deref())?;

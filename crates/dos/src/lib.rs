@@ -2,7 +2,9 @@
 
 pub mod client;
 pub mod command_line;
+mod doctor;
 pub mod env;
+mod quarantine;
 pub mod serve;
 pub mod settings;
 mod tail;

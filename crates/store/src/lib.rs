@@ -9,5 +9,5 @@ pub mod decide;
 
 pub use consumer::{Config, Status, Store, describe_metrics};
 pub use database::Database;
-pub use database::postgres::{Options as PostgresOptions, Postgres};
+pub use database::postgres::{Examined as PostgresExamined, Options as PostgresOptions, Postgres};
 pub use database::sqlite::Sqlite;

@@ -28,6 +28,10 @@ use crate::time::Timestamp;
 use crate::view::{View, ViewRef};
 
 const SPEC_VERSION: &str = "1.0";
+/// Headers before those of an event in quarantine: why it is there, its own key, and what of it was too large to be kept.
+const REASON: &str = "dos_reason";
+const KEY: &str = "dos_key";
+const CUT: &str = "dos_cut";
 const JSON: &str = "application/json";
 const IF_NONE_MATCH_ANY: &str = "if-none-match: *";
 const STORE_RUN: &str = "ce_storerun";
@@ -264,7 +268,7 @@ fn read_reply(record: &Record) -> Result<Reply, String> {
 /// What would make it larger than the stream takes is left out: first the data, then the headers it came with.
 pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str, size_bytes_max: usize) -> Record {
     let place = format!("{}:{}:{}", topic.name(), stored.partition, stored.offset);
-    let own = [("dos_reason", reason.as_bytes()), ("dos_key", &stored.record.key[..])];
+    let own = [(REASON, reason.as_bytes()), (KEY, &stored.record.key[..])];
     let came = stored.record.headers.iter();
     let came = came.filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
     // Ours first, where `Headers::get` finds them: the event may have been in quarantine before.
@@ -273,11 +277,50 @@ pub fn encode_quarantined(topic: Topic, stored: &Stored, reason: &str, size_byte
     if whole.size_bytes() <= size_bytes_max {
         return whole;
     }
-    let labelled = Record { value: Bytes::new(), ..whole };
+    let cut = own.into_iter().chain([(CUT, &b"data"[..])]);
+    let came = stored.record.headers.iter();
+    let came = came.filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
+    let labelled = Record { value: Bytes::new(), headers: Headers::from_pairs(cut.chain(came)), ..whole };
     if labelled.size_bytes() <= size_bytes_max {
         return labelled;
     }
     Record { headers: Headers::from_pairs(own.into_iter().take(1)), ..labelled }
+}
+
+/// An event in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The topic that it came by.
+    pub topic: Topic,
+    /// `topic:partition:offset`, where it lay there.
+    pub place: String,
+    /// Why it was set aside.
+    pub reason: String,
+    /// The event as it came; none where it was too large to be kept whole.
+    pub record: Option<Record>,
+}
+
+/// Reads what [`encode_quarantined`] wrote, and a store may have published; none where it is something else.
+pub fn decode_quarantined(record: &Record) -> Option<Quarantined> {
+    let place = std::str::from_utf8(&record.key).ok()?;
+    let (rest, offset) = place.rsplit_once(':')?;
+    let (name, partition) = rest.rsplit_once(':')?;
+    let topic = Topic::ALL.into_iter().find(|topic| topic.name() == name)?;
+    partition.parse::<u32>().ok()?;
+    offset.parse::<u64>().ok()?;
+    let mut headers = record.headers.iter().peekable();
+    let (_, reason) = headers.next().filter(|(name, _)| *name == REASON.as_bytes())?;
+    let reason = String::from_utf8_lossy(reason).into_owned();
+    let key = headers.next_if(|(name, _)| *name == KEY.as_bytes()).map(|(_, key)| key);
+    let is_whole = headers.next_if(|(name, _)| *name == CUT.as_bytes()).is_none();
+    let came = headers.filter(|(name, _)| *name != STORE_RUN.as_bytes());
+    let came = came.filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)));
+    let record = key.filter(|_| is_whole).map(|key| Record {
+        key: Bytes::copy_from_slice(key),
+        headers: Headers::from_pairs(came),
+        value: record.value.clone(),
+    });
+    Some(Quarantined { topic, place: place.to_owned(), reason, record })
 }
 
 fn event_type(key: &Key, name: &str) -> String {

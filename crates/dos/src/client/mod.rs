@@ -14,7 +14,7 @@ mod retry;
 mod rows;
 mod sender;
 pub mod tail;
-mod text;
+pub(crate) mod text;
 
 #[cfg(test)]
 mod fake;

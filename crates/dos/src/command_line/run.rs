@@ -154,11 +154,11 @@ fn section<S: Serializer>(name: &'static str, value: &impl Serialize, serializer
     serializer.collect_map([(name, value)])
 }
 
-fn brokers<S: Serializer>(value: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn brokers<S: Serializer>(value: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
     section("brokers", value, serializer)
 }
 
-fn url<S: Serializer>(value: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn url<S: Serializer>(value: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
     section("url", value, serializer)
 }
 

@@ -18,7 +18,7 @@ const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(4);
 
 /// The event stream.
-pub(super) enum Events {
+pub(crate) enum Events {
     /// In a file of this process.
     Embedded(Embedded),
     /// On Kafka.
@@ -28,7 +28,7 @@ pub(super) enum Events {
 
 impl Events {
     /// Opens the file; on Kafka connects nothing, so that it may be away.
-    pub(super) fn open(settings: &Settings, instance: &str, env: &Arc<dyn Env>) -> anyhow::Result<Self> {
+    pub(crate) fn open(settings: &Settings, instance: &str, env: &Arc<dyn Env>) -> anyhow::Result<Self> {
         #[cfg(feature = "kafka")]
         if let Some(options) = settings.kafka(instance) {
             let kafka = stream::kafka::Kafka::open(options, Arc::clone(env));
@@ -38,7 +38,7 @@ impl Events {
         open_file(&settings.data_dir, settings.stream(), env, "data_dir").map(Self::Embedded)
     }
 
-    pub(super) fn port(&self) -> Arc<dyn Stream> {
+    pub(crate) fn port(&self) -> Arc<dyn Stream> {
         match self {
             Self::Embedded(embedded) => Arc::new(embedded.clone()),
             #[cfg(feature = "kafka")]
@@ -55,7 +55,7 @@ impl Events {
         }
     }
 
-    pub(super) async fn close(&self) {
+    pub(crate) async fn close(&self) {
         match self {
             Self::Embedded(embedded) => embedded.close().await,
             #[cfg(feature = "kafka")]

@@ -21,7 +21,8 @@ use stream::Stream;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 
-use self::backends::{Events, Tables};
+pub(crate) use self::backends::Events;
+use self::backends::Tables;
 use self::store::StorePart;
 use crate::settings::{Location, Role, Settings};
 

@@ -60,12 +60,7 @@ impl Settings {
                  both in one process with `dos serve`"
             );
         }
-        if is_scaled && !cfg!(feature = "kafka") {
-            bail!(
-                "kafka.brokers: this program was built without Kafka; build it with: cargo build --release -p dos \
-                 --features kafka (which needs a C compiler, cmake and the headers of OpenSSL)"
-            );
-        }
+        self.check_kafka()?;
         if !role.has_store() {
             return Ok(None);
         }
@@ -85,6 +80,20 @@ impl Settings {
             );
         }
         self.database(url.reveal()).map(Some)
+    }
+
+    /// Whether this program has what the stream needs.
+    ///
+    /// # Errors
+    /// How to build one that has.
+    pub fn check_kafka(&self) -> anyhow::Result<()> {
+        if self.kafka.brokers.is_some() && !cfg!(feature = "kafka") {
+            bail!(
+                "kafka.brokers: this program was built without Kafka; build it with: cargo build --release -p dos \
+                 --features kafka (which needs a C compiler, cmake and the headers of OpenSSL)"
+            );
+        }
+        Ok(())
     }
 
     /// The text holds a password, perhaps, and is not shown.

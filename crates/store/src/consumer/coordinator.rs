@@ -9,7 +9,7 @@ use stream::{Change, Membership, StreamError};
 use tokio::sync::{mpsc, watch};
 
 use super::worker::{self, End, Worker};
-use super::{Backoff, RETRY_MAX, Shared, stopped};
+use super::{Backoff, RETRY_MAX, Shared, first, stopped};
 use crate::database::Standing;
 
 /// Partitions that wait to begin; more wait for room.
@@ -172,7 +172,12 @@ async fn open(
         if !delay.is_zero() {
             shared.env.sleep(delay).await;
         }
-        worker::standing(&shared, partition, true).await
+        let standing = worker::standing(&shared, partition, true).await?;
+        // In the stream's own file the views are the database's own.
+        if standing.position.is_none() && standing.outbox.is_some() {
+            first::check(&shared, partition).await?;
+        }
+        Ok::<_, End>(standing)
     };
     let taken = tokio::select! {
         biased;

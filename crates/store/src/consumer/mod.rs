@@ -25,6 +25,7 @@ use crate::database::{Database, Error, Log};
 
 mod batch;
 mod coordinator;
+mod first;
 mod names;
 mod outbox;
 mod publisher;

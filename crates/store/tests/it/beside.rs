@@ -141,6 +141,31 @@ async fn what_is_left_leaves_sqlite_first() {
     file.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_database_is_refused_where_another_one_works() {
+    let (dir, (_one, file, database), (_other, empty, other)) = (tempdir().unwrap(), sqlite().await, sqlite().await);
+    let mut system = System::open(dir.path()).await;
+    system.start_store_on(Arc::clone(&database)).await;
+    let create = system.create("provider:a", json!({"name":"A","published":1}));
+    system.send(&create).await;
+    system.answer(create.id).await.view();
+    settled(&*database).await;
+    system.stop_store().await;
+    let views = system.records(Topic::Views).await.len();
+    system.start_store_on(other).await;
+    let reason = bounded("the refusal", system.store().failed()).await;
+    assert!(reason.contains("provider:a") && reason.contains("another database serves these topics"), "{reason}");
+    system.stop_store().await;
+    assert_eq!(system.records(Topic::Views).await.len(), views, "nothing was carried out again");
+    // The one that it belongs to goes on.
+    system.start_store_on(database).await;
+    let update = system.update("provider:a", json!({"name":"B"}));
+    assert_eq!(system.ask(update).await.view().version, 2);
+    system.close().await;
+    file.close().await;
+    empty.close().await;
+}
+
 async fn postgres(name: &str) -> (PostgresOptions, Arc<dyn Database>) {
     let mut options = postgres_options();
     let separator = if options.url.contains('?') { '&' } else { '?' };

@@ -25,6 +25,7 @@ use self::reader::Readers;
 use self::tail::KafkaTail;
 use crate::{AppendError, Bounds, Membership, Stream, StreamError, Tail, Topology};
 
+mod examine;
 mod group;
 mod link;
 mod mark;
@@ -36,6 +37,7 @@ mod record;
 mod tail;
 mod topics;
 
+pub use examine::{Examined, Finding, examine};
 pub use names::describe as describe_metrics;
 pub use options::Options;
 

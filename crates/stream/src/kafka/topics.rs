@@ -21,7 +21,7 @@ const MADE_POLL: Duration = Duration::from_millis(100);
 const MADE_POLLS: usize = 100;
 
 /// Partitions of a topic, each with whether it has a leader; `None` where there is no such topic.
-type Leaders = Option<Vec<bool>>;
+pub(super) type Leaders = Option<Vec<bool>>;
 type Admin = AdminClient<Context>;
 
 /// Makes and checks the topics. Nothing is remembered of a failure.
@@ -102,7 +102,7 @@ async fn leaders(shared: &Shared) -> Result<Vec<(Topic, Leaders)>, StreamError> 
         .await
 }
 
-fn of_topic(client: &rdkafka::client::Client<Context>, name: &str) -> Result<Leaders, StreamError> {
+pub(super) fn of_topic(client: &rdkafka::client::Client<Context>, name: &str) -> Result<Leaders, StreamError> {
     let metadata = client.fetch_metadata(Some(name), ASK_LIMIT).map_err(unavailable)?;
     let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
     match topic.error().map(Code::from) {
@@ -146,13 +146,13 @@ async fn may_be_made(shared: &Shared, missing: &[Topic]) -> Result<(), StreamErr
 }
 
 /// What a person types to make a topic.
-fn command(options: &Options, topic: Topic) -> String {
+pub(super) fn command(options: &Options, topic: Topic) -> String {
     let settings = settings(options, topic);
     let settings = settings.iter().map(|(name, value)| format!(" --config {name}={value}")).collect::<String>();
     format!("kafka-topics.sh --create --topic {} --partitions {}{settings}", options.topic(topic), options.partitions)
 }
 
-fn settings(options: &Options, topic: Topic) -> Vec<(&'static str, String)> {
+pub(super) fn settings(options: &Options, topic: Topic) -> Vec<(&'static str, String)> {
     let mut settings = vec![("max.message.bytes", options.message_bytes_max.to_string())];
     if topic.is_compacted() {
         settings.push(("cleanup.policy", "compact".to_owned()));
@@ -230,7 +230,7 @@ fn equal_partitions(options: &Options, leaders: &[(Topic, Leaders)]) -> Result<u
     )))
 }
 
-fn changed(options: &Options, before: u32, now: u32) -> StreamError {
+pub(super) fn changed(options: &Options, before: u32, now: u32) -> StreamError {
     StreamError::Unusable(format!(
         "topics {}* were made with {before} partitions and have {now} now: the records of a key would lie in two \
          partitions. Begin a new topic set (another topic_prefix) with the wanted number, publish the views again, and \
@@ -258,7 +258,7 @@ async fn check_settings(options: &Options, admin: &Admin) -> Result<usize, Strea
     Ok(message_bytes_max)
 }
 
-fn check_topic(name: &str, topic: Topic, config: &ConfigResource) -> Result<usize, StreamError> {
+pub(super) fn check_topic(name: &str, topic: Topic, config: &ConfigResource) -> Result<usize, StreamError> {
     let value = |setting: &str| config.get(setting).and_then(|entry| entry.value.clone()).unwrap_or_default();
     let wrong = |setting: &str, found: &str, why: &str, wanted: &str| {
         Err(StreamError::Unusable(format!(
@@ -298,12 +298,12 @@ async fn marked(shared: &Shared, partitions: u32) -> Result<Mark, StreamError> {
     }
 }
 
-async fn find(shared: &Shared) -> Result<Option<Mark>, StreamError> {
+pub(super) async fn find(shared: &Shared) -> Result<Option<Mark>, StreamError> {
     let options = shared.options.clone();
     let context = Context { link: shared.link.clone(), is_producer: false };
     shared.ask(move |_| Mark::find(&options, context).map_err(unavailable)).await
 }
 
-fn admin_options() -> AdminOptions {
+pub(super) fn admin_options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ASK_LIMIT * 2)).operation_timeout(Some(ASK_LIMIT))
 }

@@ -23,11 +23,13 @@ use contract::{CommandId, EntityType, Key, ListQuery, Partition};
 use super::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
 
 mod commit;
+mod examine;
 mod migrate;
 mod outbox;
 mod pool;
 mod read;
 
+pub use examine::Examined;
 pub use migrate::VERSION;
 
 use pool::Pool;
@@ -82,6 +84,13 @@ impl Postgres {
         let pool = Pool::new(options)?;
         migrate::run(&pool, options.schema.as_deref()).await?;
         Ok(Self { pool })
+    }
+
+    /// Looks at the server and the tables; makes and changes nothing.
+    ///
+    /// Errors as of [`Postgres::open`].
+    pub async fn examine(options: &Options) -> Result<Examined, Error> {
+        examine::run(&Pool::new(options)?, options.schema.as_deref()).await
     }
 
     /// Closes all connections once they are given back; no call succeeds any more.

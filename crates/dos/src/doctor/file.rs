@@ -1,0 +1,64 @@
+//! A data folder: its file, lock, permissions, and room.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use contract::Env;
+use stream::embedded::{Embedded, Follower};
+
+use super::Findings;
+use crate::client::text::thousands;
+
+/// Below the first it is soon full, below the second it is.
+const ROOM_DOUBT: u64 = 1 << 30;
+const ROOM_FAULT: u64 = 64 << 20;
+
+pub(super) fn look(folder: &Path, about: &str, env: &Arc<dyn Env>, findings: &mut Findings) -> std::io::Result<()> {
+    let shown = folder.display();
+    if !folder.exists() {
+        // It is made with all its parents.
+        let parent = folder.ancestors().skip(1).find(|parent| parent.as_os_str().is_empty() || parent.exists());
+        let parent = parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        findings.fine(about, &format!("{shown} is not there yet; made at the first start"))?;
+        return room_and_rights(parent, about, env, findings);
+    }
+    if !folder.is_dir() {
+        return findings.fault(about, &format!("{shown} is a file, and the data needs a folder; set another one"));
+    }
+    room_and_rights(folder, about, env, findings)?;
+    if !folder.join("dos.sqlite").exists() {
+        return findings.fine(about, &format!("{shown} has no data yet; made at the first start"));
+    }
+    match Follower::open(folder) {
+        Ok(follower) => {
+            let user = if Embedded::is_open(folder) { "a running process has it" } else { "no process has it" };
+            findings.fine(about, &format!("{shown}, {} partitions; {user}", follower.partitions()))
+        }
+        Err(error) => findings.fault(about, &error.to_string()),
+    }
+}
+
+fn room_and_rights(folder: &Path, about: &str, env: &Arc<dyn Env>, findings: &mut Findings) -> std::io::Result<()> {
+    let [a, b, c, d, ..] = env.random();
+    let probe = folder.join(format!(".dos-doctor-{a:02x}{b:02x}{c:02x}{d:02x}"));
+    let made = std::fs::File::create_new(&probe).and_then(|_| std::fs::remove_file(&probe));
+    if let Err(error) = made {
+        let text =
+            format!("{} cannot be written ({error}); let this user own it, or set another one", folder.display());
+        findings.fault(about, &text)?;
+    }
+    match rustix::fs::statvfs(folder) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let text = format!("{} MiB free", thousands(free >> 20));
+            match free {
+                free if free < ROOM_FAULT => {
+                    findings.fault("disk", &format!("{text}: writes will be refused; make room"))
+                }
+                free if free < ROOM_DOUBT => findings.doubt("disk", &format!("{text}: make room before it is full")),
+                _ => findings.fine("disk", &text),
+            }
+        }
+        Err(error) => findings.doubt("disk", &format!("its room cannot be told: {error}")),
+    }
+}
