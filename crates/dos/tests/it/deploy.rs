@@ -36,23 +36,24 @@ fn map(object: &Value) -> Variables {
 }
 
 /// `${NAME:-default}` is the default, `${NAME:?message}` a password; here strangers may write.
-fn interpolated(text: &str) -> String {
+fn interpolated(text: &str, views: &str) -> String {
     let Some((before, rest)) = text.split_once("${") else { return text.to_owned() };
     let (variable, after) = rest.split_once('}').unwrap();
     let value = match variable.split_once(":-") {
         Some(("DOS_ANONYMOUS", _)) => "write",
+        Some(("DOS_VIEWS", _)) => views,
         Some((_, default)) => default,
         None => "secret",
     };
-    format!("{before}{value}{}", interpolated(after))
+    format!("{before}{value}{}", interpolated(after, views))
 }
 
-fn compose() -> Vec<Container> {
+fn compose(views: &str) -> Vec<Container> {
     let services = yaml("deploy/compose/compose.yaml")["services"].clone();
     let ours = ["store-1", "store-2", "gateway-1", "gateway-2"].map(|name| &services[name]);
     let container = |service: &Value| Container {
-        arguments: strings(&service["command"]).iter().map(|text| interpolated(text)).collect(),
-        variables: map(&service["environment"]).into_iter().map(|(n, v)| (n, interpolated(&v))).collect(),
+        arguments: strings(&service["command"]).iter().map(|text| interpolated(text, views)).collect(),
+        variables: map(&service["environment"]).into_iter().map(|(n, v)| (n, interpolated(&v, views))).collect(),
     };
     ours.map(container).into()
 }
@@ -69,7 +70,8 @@ fn kubernetes() -> Vec<Container> {
             Some(values.get(key).unwrap_or_else(|| panic!("{key} is in no {kind}")).clone())
         });
         let is_name = from["fieldRef"]["fieldPath"] == "metadata.name";
-        let value = key.or_else(|| is_name.then(|| pod.to_owned())).unwrap_or_else(|| panic!("{entry}"));
+        let given = entry["value"].as_str().or(is_name.then_some(pod)).map(str::to_owned);
+        let value = key.or(given).unwrap_or_else(|| panic!("{entry}"));
         (entry["name"].as_str().unwrap().to_owned(), value)
     };
     let pods = ["store-1", "store-2", "gateway-1", "gateway-2"];
@@ -85,8 +87,8 @@ fn kubernetes() -> Vec<Container> {
     pods.map(container).into()
 }
 
-/// An argument or value with one of our servers, or a free port of this machine, in the place of theirs.
-fn here(text: &str) -> String {
+/// An argument or value with one of our servers, a free port of this machine or this folder in the place of theirs.
+fn here(text: &str, folder: &Path) -> String {
     let flag = text.strip_prefix("--").and_then(|flag| flag.split_once('='));
     let (before, value) = flag.map_or((String::new(), text), |(name, value)| (format!("--{name}="), value));
     let value = match value.split([':', '-']).next() {
@@ -94,15 +96,15 @@ fn here(text: &str) -> String {
         Some("postgres") => server("DOS_TEST_POSTGRES", "postgres"),
         Some("redis" | "rediss") => server("DOS_TEST_REDIS", "redis"),
         Some("0.0.0.0") => "127.0.0.1:0".to_owned(),
-        _ => value.to_owned(),
+        _ => value.replace("/var/lib/dos", folder.to_str().unwrap()),
     };
     format!("{before}{value}")
 }
 
 fn start(container: &Container, system: &str, folder: &Path) -> Process {
     let mut command = dos();
-    command.args(container.arguments.iter().map(|argument| here(argument))).current_dir(folder);
-    command.envs(container.variables.iter().map(|(name, value)| (name, here(value))));
+    command.args(container.arguments.iter().map(|argument| here(argument, folder))).current_dir(folder);
+    command.envs(container.variables.iter().map(|(name, value)| (name, here(value, folder))));
     // What the image sets, and a place of its own on servers that all tests share.
     command.env("DOS_DATA_DIR", folder.join("data")).env("DOS_LOG__FORMAT", "json").env("DOS_ANONYMOUS", "write");
     command.env("DOS_KAFKA__TOPIC_PREFIX", format!("it-{system}.")).env("DOS_KAFKA__PARTITIONS", "2");
@@ -141,7 +143,8 @@ async fn works(containers: Vec<Container>) {
 
 #[tokio::test]
 async fn the_compose_file_starts_a_system() {
-    works(compose()).await;
+    works(compose("materialised")).await;
+    works(compose("on-demand")).await;
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ macro_rules! matrix {
             embedded Embedded,
             embedded_on_demand EmbeddedOnDemand,
             kafka_postgres KafkaPostgres,
-            kafka_postgres_on_demand KafkaPostgresOnDemand,
+            kafka_postgres_redis KafkaPostgresRedis,
             kafka_sqlite KafkaSqlite,
         }
     };

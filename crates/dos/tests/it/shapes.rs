@@ -2,7 +2,7 @@
 
 use contract::Env as _;
 use dos::env::System;
-use dos::settings::{Database, Kafka, Settings, Views};
+use dos::settings::{Database, Kafka, Redis, Settings, Views};
 use tempfile::TempDir;
 
 /// The back ends of a system.
@@ -14,8 +14,8 @@ pub(crate) enum Shape {
     EmbeddedOnDemand,
     /// Kafka and PostgreSQL, all views in memory.
     KafkaPostgres,
-    /// Kafka and PostgreSQL, views on demand.
-    KafkaPostgresOnDemand,
+    /// Kafka and PostgreSQL, views on demand with Redis.
+    KafkaPostgresRedis,
     /// Kafka and a file, all views in memory.
     KafkaSqlite,
 }
@@ -23,7 +23,7 @@ pub(crate) enum Shape {
 impl Shape {
     /// Settings of a system of its own, with its files in this folder.
     pub(crate) fn settings(self, folder: &TempDir) -> Settings {
-        let is_on_demand = matches!(self, Self::EmbeddedOnDemand | Self::KafkaPostgresOnDemand);
+        let is_on_demand = matches!(self, Self::EmbeddedOnDemand | Self::KafkaPostgresRedis);
         let name = System::new().uuid().simple();
         let kafka = Kafka {
             brokers: Some(server("DOS_TEST_KAFKA", "kafka")),
@@ -34,7 +34,7 @@ impl Shape {
         };
         let (kafka, database) = match self {
             Self::Embedded | Self::EmbeddedOnDemand => (Kafka::default(), Database::default()),
-            Self::KafkaPostgres | Self::KafkaPostgresOnDemand => {
+            Self::KafkaPostgres | Self::KafkaPostgresRedis => {
                 let url = Some(server("DOS_TEST_POSTGRES", "postgres").as_str().into());
                 (kafka, Database { url, schema: Some(format!("it_{name}")), ..Database::default() })
             }
@@ -43,10 +43,18 @@ impl Shape {
                 (kafka, Database { url: Some(url.as_str().into()), ..Database::default() })
             }
         };
+        let redis = match self {
+            Self::KafkaPostgresRedis => {
+                let url = Some(server("DOS_TEST_REDIS", "redis").as_str().into());
+                Redis { url, prefix: format!("it:{name}"), ..Redis::default() }
+            }
+            _ => Redis::default(),
+        };
         Settings {
             listen: ([127, 0, 0, 1], 0).into(),
             data_dir: folder.path().join("data"),
             views: if is_on_demand { Views::OnDemand } else { Views::Materialised },
+            redis,
             kafka,
             database,
             ..Settings::default()
