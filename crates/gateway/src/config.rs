@@ -1,6 +1,9 @@
 //! What the gateway is told; the binary reads and checks it.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::views::SharedCache;
 
 /// Settings of one gateway.
 #[derive(Clone, Debug)]
@@ -30,6 +33,12 @@ pub struct Config {
     pub cache_ttl: Duration,
     /// On demand: how long a not-found is remembered.
     pub not_found_ttl: Duration,
+    /// On demand: the cache that gateways share, if any.
+    pub shared_cache: Option<SharedCache>,
+    /// Materialised: the folder of this process's snapshots of the view; without one, a start reads the whole topic.
+    pub snapshot_dir: Option<PathBuf>,
+    /// How often a snapshot is written, besides the one at the end.
+    pub snapshot_every: Duration,
 }
 
 /// Where reads come from.

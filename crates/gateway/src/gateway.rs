@@ -12,7 +12,7 @@ use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
-use crate::views::{Follow, Views};
+use crate::views::{Follow, Snapshots, Views};
 
 /// What every request is answered from.
 pub struct Gateway {
@@ -23,6 +23,7 @@ pub struct Gateway {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    snapshots: Option<Arc<Snapshots>>,
     pub(crate) documents: Documents,
     pub(crate) metrics: HttpMetrics,
     request_prefix: u32,
@@ -32,7 +33,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
     pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
-        let views = Arc::new(Views::new(&config, &registry));
+        let views = Arc::new(Views::new(&config, &registry, &env));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
         let ready = Arc::new(Ready::new());
@@ -45,6 +46,9 @@ impl Gateway {
             write_wait: config.write_wait,
             read_wait: config.read_wait,
         });
+        let snapshots = config.snapshot_dir.as_ref();
+        let snapshots =
+            snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -53,6 +57,7 @@ impl Gateway {
             answers,
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
+            snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
         Arc::new(follow).start();
@@ -69,6 +74,7 @@ impl Gateway {
             dispatch,
             retrieves,
             ready,
+            snapshots,
             documents,
             metrics,
             request_prefix,
@@ -79,6 +85,13 @@ impl Gateway {
     /// Whether requests about entities are answered.
     pub fn is_ready(&self) -> bool {
         self.ready.is_open()
+    }
+
+    /// Writes the last snapshot of the view, once requests are no longer answered.
+    pub async fn stop(&self) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.save().await;
+        }
     }
 
     /// What is missing until it is ready, by part and without names of hosts; empty when it is.

@@ -7,6 +7,8 @@ mod gateway;
 mod http;
 mod metrics;
 mod ready;
+#[cfg(test)]
+mod test_env;
 mod views;
 
 pub use config::{Access, Config, ViewMode};
@@ -14,3 +16,4 @@ pub use docs::{API_VERSION, openapi, to_yaml};
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;
 pub use http::serve;
+pub use views::SharedCache;

@@ -11,6 +11,20 @@ pub(crate) const UNREADABLE: &str = "dos_views_unreadable_total";
 /// Retrieve events sent for reads.
 pub(crate) const RETRIEVES: &str = "dos_views_retrieves_total";
 
+/// Reads that looked into the shared cache, by what came of it.
+pub(crate) const SHARED_READS: &str = "dos_shared_cache_reads_total";
+/// What retrieves gave for the shared cache, by what became of it.
+pub(crate) const SHARED_INSERTS: &str = "dos_shared_cache_inserts_total";
+/// Generations begun in the shared cache because views had passed it by.
+pub(crate) const SHARED_RENEWED: &str = "dos_shared_cache_generations_total";
+/// Whether the shared cache is connected.
+pub(crate) const SHARED_UP: &str = "dos_shared_cache_up";
+
+/// Starts that looked for a snapshot of the view, by what came of it.
+pub(crate) const SNAPSHOT_LOADS: &str = "dos_views_snapshot_loads_total";
+/// Snapshots of the view, by whether they could be written.
+pub(crate) const SNAPSHOT_WRITES: &str = "dos_views_snapshot_writes_total";
+
 /// Route labels, as [`HttpMetrics::record`] takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RouteLabel {
@@ -47,6 +61,12 @@ impl HttpMetrics {
         describe_gauge!(IN_FLIGHT, "Commands that wait for their answer");
         describe_counter!(UNREADABLE, "Records of views and replies that could not be read");
         describe_counter!(RETRIEVES, "Retrieve events sent for reads");
+        describe_counter!(SHARED_READS, "Reads that looked into the shared cache, by what came of it");
+        describe_counter!(SHARED_INSERTS, "What retrieves gave for the shared cache, by what became of it");
+        describe_counter!(SHARED_RENEWED, "Generations begun in the shared cache because views had passed it by");
+        describe_gauge!(SHARED_UP, "Whether the shared cache is connected");
+        describe_counter!(SNAPSHOT_LOADS, "Starts that looked for a snapshot of the view, by what came of it");
+        describe_counter!(SNAPSHOT_WRITES, "Snapshots of the view, by whether they could be written");
         let counters = |route: &'static str, kind: &'static str| {
             ["1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|status| counter!(HTTP_REQUESTS, "route" => route, "kind" => kind, "status" => status))

@@ -71,6 +71,11 @@ struct ApiArgs {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     public_url: Option<String>,
+    /// The cache that gateways share, with --views on-demand: redis://HOST/, rediss:// or unix://. Others on this machine
+    /// can see a password in a flag: DOS_REDIS__URL is hidden from them
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "url")]
+    redis: Option<Secret>,
 }
 
 /// Flags of a process with a store on Kafka.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use contract::Env;
 
 use crate::client::text::printable;
-use crate::settings::{Location, Role, Settings};
+use crate::settings::{Location, Role, Settings, Views};
 
 /// How far the clocks of two machines may differ.
 const CLOCK_MAX_MS: i64 = 2_000;
@@ -81,6 +81,7 @@ pub(crate) async fn run(settings: &Settings, env: &Arc<dyn Env>) -> anyhow::Resu
         Ok(location) => look(settings, location, env, &mut findings).await?,
         Err(error) => findings.fault("settings", &format!("{error:#}"))?,
     }
+    cache(settings, env, &mut findings).await?;
     let Findings { faults, doubts, .. } = findings;
     let said = match (faults, doubts) {
         (0, 0) => "all is well".to_owned(),
@@ -89,6 +90,23 @@ pub(crate) async fn run(settings: &Settings, env: &Arc<dyn Env>) -> anyhow::Resu
     };
     writeln!(std::io::stdout(), "{said}")?;
     Ok(faults == 0)
+}
+
+/// The cache that gateways share.
+async fn cache(settings: &Settings, env: &Arc<dyn Env>, findings: &mut Findings) -> std::io::Result<()> {
+    match settings.shared_cache() {
+        Ok(None) => return Ok(()),
+        Ok(Some(cache)) => match cache.examine(env).await {
+            Ok(text) => findings.fine("redis", &text)?,
+            Err(text) => findings.fault("redis", &text)?,
+        },
+        Err(error) => return findings.fault("settings", &format!("{error:#}")),
+    }
+    if settings.views == Views::Materialised {
+        findings
+            .doubt("redis", "materialised views have no use for it; leave redis.url out, or set views to on-demand")?;
+    }
+    Ok(())
 }
 
 async fn look(

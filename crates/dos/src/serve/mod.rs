@@ -98,7 +98,7 @@ impl Running {
         let api = match ports.api {
             Some(listener) => {
                 let address = listener.local_addr()?;
-                let config = settings.gateway(&instance);
+                let config = settings.gateway(&instance)?;
                 let gateway = Gateway::start(config, registry, Arc::clone(&port), Arc::clone(&env));
                 let serving = gateway::serve(Arc::clone(&gateway), listener, settings.access(), stopped.clone());
                 let (done, served) = oneshot::channel();
@@ -189,6 +189,7 @@ impl Running {
         if let Some(api) = self.api {
             // Fails only where serving ended already.
             let _ = api.served.await;
+            api.gateway.stop().await;
         }
         if let Some(store) = self.store {
             store.stop().await;

@@ -8,8 +8,17 @@ use figment::{Metadata, Profile, Provider};
 const NOT_SETTINGS: &str = "DOS_TEST_";
 
 /// Settings within sections that are text, whatever it looks like; with a dot at the end, all that begin so.
-const TEXTS: [&str; 7] =
-    ["log.", "kafka.brokers", "kafka.topic_prefix", PROPERTIES, "database.url", "database.schema", "database.ca_file"];
+const TEXTS: [&str; 9] = [
+    "log.",
+    "kafka.brokers",
+    "kafka.topic_prefix",
+    PROPERTIES,
+    "database.url",
+    "database.schema",
+    "database.ca_file",
+    "redis.",
+    "snapshot.dir",
+];
 
 /// librdkafka's names have dots and no `_`, variables the other way round.
 const PROPERTIES: &str = "kafka.properties.";

@@ -19,7 +19,7 @@ mod sections;
 use environment::Environment;
 pub use scaled::{Location, Role};
 pub use secret::{Properties, Secret};
-pub use sections::{Cache, Database, Http, Kafka, Log, Store, Stream};
+pub use sections::{Cache, Database, Http, Kafka, Log, Redis, Snapshot, Store, Stream};
 
 /// The annotated defaults, as `dos config` prints them.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -51,6 +51,10 @@ pub struct Settings {
     pub http: Http,
     /// Of the on-demand views.
     pub cache: Cache,
+    /// Of the cache that gateways share.
+    pub redis: Redis,
+    /// Of the materialised view's snapshots.
+    pub snapshot: Snapshot,
     /// Of the embedded stream.
     pub stream: Stream,
     /// Of the stream on Kafka.
@@ -106,6 +110,8 @@ impl Default for Settings {
             instance: None,
             http: Http::default(),
             cache: Cache::default(),
+            redis: Redis::default(),
+            snapshot: Snapshot::default(),
             stream: Stream::default(),
             kafka: Kafka::default(),
             database: Database::default(),
@@ -166,6 +172,7 @@ impl Settings {
             ("http.read_wait_ms", self.http.read_wait_ms, 1),
             ("http.receive_timeout_ms", self.http.receive_timeout_ms, 1),
             ("cache.ttl_s", self.cache.ttl_s, 1),
+            ("snapshot.interval_s", self.snapshot.interval_s, 1),
             ("stream.partitions", u64::from(self.stream.partitions.unwrap_or(1)), 1),
             ("stream.retention_hours", self.stream.retention_hours, 24),
             // A body of 1 MiB, written as JSON once more, with its headers.
@@ -200,7 +207,7 @@ impl Settings {
                 bail!("{name}: {value} is above {most}");
             }
         }
-        Ok(())
+        self.shared_cache().map(drop)
     }
 
     /// The entity types: the embedded ones, with those of `entities` on top.
@@ -211,10 +218,35 @@ impl Settings {
         registry(self.entities.as_deref())
     }
 
+    /// The cache that gateways share, if there is one.
+    ///
+    /// # Errors
+    /// The setting's name, and what is wrong with it.
+    pub fn shared_cache(&self) -> anyhow::Result<Option<gateway::SharedCache>> {
+        let Some(url) = &self.redis.url else { return Ok(None) };
+        let prefix = &self.redis.prefix;
+        if prefix.is_empty() || !prefix.bytes().all(|b| b.is_ascii_graphic()) {
+            bail!("redis.prefix: {prefix:?} is not of letters, digits and signs");
+        }
+        let ca_file = match &self.redis.ca_file {
+            Some(path) => {
+                let pem = std::fs::read(path);
+                Some(pem.with_context(|| format!("redis.ca_file: {} cannot be read", path.display()))?)
+            }
+            None => None,
+        };
+        // The text is not shown, for it may hold a password.
+        let cache = gateway::SharedCache::new(url.reveal(), prefix, ca_file);
+        cache.map(Some).map_err(|reason| anyhow::anyhow!("redis.url: {reason}"))
+    }
+
     /// The gateway's part, under this name.
-    pub fn gateway(&self, instance: &str) -> gateway::Config {
+    ///
+    /// # Errors
+    /// The setting's name, and what is wrong with it.
+    pub fn gateway(&self, instance: &str) -> anyhow::Result<gateway::Config> {
         let millis = Duration::from_millis;
-        gateway::Config {
+        Ok(gateway::Config {
             instance: instance.to_owned(),
             public_url: self.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
             views: match self.views {
@@ -230,7 +262,10 @@ impl Settings {
             cache_bytes: self.cache.size_bytes,
             cache_ttl: Duration::from_secs(self.cache.ttl_s),
             not_found_ttl: Duration::from_secs(self.cache.not_found_ttl_s),
-        }
+            shared_cache: self.shared_cache()?,
+            snapshot_dir: self.snapshot.dir.clone(),
+            snapshot_every: Duration::from_secs(self.snapshot.interval_s),
+        })
     }
 
     /// What callers of the API without credentials may do.

@@ -49,6 +49,26 @@ section! {
     }
 }
 section! {
+    /// `[redis]`, the cache that gateways share
+    Redis {
+        /// Where it is; not set, there is none.
+        url: Option<Secret> = None,
+        /// What all its keys begin with.
+        prefix: String = "dos:v1".to_owned(),
+        /// Certificates to trust instead of the system's.
+        ca_file: Option<PathBuf> = None,
+    }
+}
+section! {
+    /// `[snapshot]`, of the materialised view
+    Snapshot {
+        /// Folder of the snapshots; not set, none are made.
+        dir: Option<PathBuf> = None,
+        /// How often one is written.
+        interval_s: u64 = 600,
+    }
+}
+section! {
     /// `[stream]`, of the embedded stream
     Stream {
         /// Partitions of the file; not set, a new one has 2.

@@ -7,7 +7,7 @@ use contract::{Action, EntityId, Key, Problem, Registry, ReplyBody, Slug, TypeNa
 
 use super::{Answer, Dispatch, Labels};
 use crate::metrics::RETRIEVES;
-use crate::views::{Boarding, Flights, Held, Views};
+use crate::views::{Boarding, Entry, Flights, Held, Views};
 
 /// What a retrieve led to: the entity, or why there is none.
 pub(crate) type Retrieved = Result<Held, Problem>;
@@ -44,9 +44,10 @@ impl Retrieves {
                 let env = Arc::clone(&dispatch.env);
                 env.spawn(Box::pin(async move {
                     let retrieved = retrieves.fetch(&dispatch, &key, labels).await;
-                    if retrieves.flights.land(&key, number) {
-                        retrieves.remember(&key, &retrieved);
+                    if let (Ok(held), Views::OnDemand(views)) = (&retrieved, &*retrieves.views) {
+                        views.tell(&key, held.version());
                     }
+                    retrieves.flights.land(&key, number, || retrieves.remember(&key, &retrieved));
                     send.send_replace(Some(retrieved));
                 }));
                 result
@@ -81,11 +82,12 @@ impl Retrieves {
 
     fn remember(&self, key: &Key, retrieved: &Retrieved) {
         let Views::OnDemand(views) = &*self.views else { return };
-        match retrieved {
-            Ok(held) => views.apply(key, held),
-            Err(problem) if problem.slug == Slug::NotFound => views.mark_absent(key),
-            Err(_) => {}
-        }
+        let entry = match retrieved {
+            Ok(held) => Entry::View(held.clone()),
+            Err(problem) if problem.slug == Slug::NotFound => Entry::Absent,
+            Err(_) => return,
+        };
+        views.remember(key, entry, views.passed(key));
     }
 }
 

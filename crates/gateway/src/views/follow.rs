@@ -13,7 +13,7 @@ use contract::{EntityId, Env, Key, Registry, Stored, Topic};
 use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
-use super::{Held, Loading, Views};
+use super::{Held, Loading, Snapshots, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::metrics::UNREADABLE;
@@ -34,6 +34,8 @@ pub(crate) struct Follow {
     pub(crate) answers: Arc<Answers>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    /// Of a materialised view, if there are to be any.
+    pub(crate) snapshots: Option<Arc<Snapshots>>,
     pub(crate) env: Arc<dyn Env>,
 }
 
@@ -62,12 +64,14 @@ impl Follow {
             for (partition, bounds) in (0..).zip(replies) {
                 self.spawn(Topic::Replies, partition, bounds.end, bounds.end);
             }
-            self.views.expect(views.iter().map(|bounds| bounds.end - bounds.start).sum());
-            for (partition, bounds) in (0..).zip(views) {
-                let from = match self.mode {
-                    ViewMode::Materialised => bounds.start,
-                    ViewMode::OnDemand => bounds.end,
-                };
+            let starts: Vec<Offset> = match (self.mode, &self.snapshots) {
+                (ViewMode::Materialised, Some(snapshots)) => snapshots.load(&topology, &views).await,
+                (ViewMode::Materialised, None) => views.iter().map(|bounds| bounds.start).collect(),
+                (ViewMode::OnDemand, _) => views.iter().map(|bounds| bounds.end).collect(),
+            };
+            self.views.begin(&topology.cluster, &starts, &self.stream);
+            self.views.expect(views.iter().zip(&starts).map(|(bounds, from)| bounds.end.saturating_sub(*from)).sum());
+            for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
             }
         }));
@@ -116,6 +120,9 @@ impl Follow {
                     // Views cannot be trimmed; of replies, only those nobody can still wait for are.
                     error!(topic = topic.name(), partition, %error, "going on from the first record there is");
                     course.next = start;
+                    if topic == Topic::Views {
+                        self.views.restart(partition, start);
+                    }
                 }
                 StreamError::Unavailable(_) | StreamError::Unusable(_) | StreamError::Revoked => {
                     warn!(topic = topic.name(), partition, %error, "trying again");
@@ -149,6 +156,10 @@ impl Follow {
         if course.topic != Topic::Views {
             return;
         }
+        self.views.passed(course.partition, course.next);
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.passed(course.partition, course.next);
+        }
         if course.next >= course.until
             && let Some(loading) = course.loading.take()
         {
@@ -157,6 +168,9 @@ impl Follow {
         if self.ready.progress(course.partition, course.next, course.until) {
             self.views.complete();
             self.ready.open();
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.complete();
+            }
             info!("views are complete");
         }
     }
@@ -171,8 +185,8 @@ impl Follow {
         let name = entity_type.name();
         match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
             Ok(held) => {
-                self.views.apply(name, &held, loading);
                 self.retrieves.detach(name, view.id);
+                self.views.apply(name, &held, stored, loading);
                 self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {
@@ -193,10 +207,10 @@ impl Follow {
     fn unreadable(&self, stored: &Stored, error: &DecodeError) {
         self.unreadable_event(stored, "dos.views", error);
         let Some(key) = &error.key else { return };
-        self.views.mark_unreadable(key);
         if let Some(id) = &key.id {
             self.retrieves.detach(&key.entity_type, id.as_str());
         }
+        self.views.mark_unreadable(key, stored);
     }
 
     fn unreadable_event(&self, stored: &Stored, topic: &'static str, error: &DecodeError) {

@@ -78,6 +78,19 @@ impl Held {
         Self([&head.write(), object].concat().into())
     }
 
+    /// As it lies in memory, for a file of this machine.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Takes what [`Held::as_bytes`] gave; none where the id is not where it should be.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let held = Self(bytes.into());
+        let id_bytes = held.0.len().checked_sub(HEAD_BYTES + BEFORE_ID.len()).and(Some(held.number(4)))?;
+        let fits = (1..=EntityId::BYTES_MAX as u64).contains(&id_bytes) && EntityId::is_valid(held.id());
+        (fits && begins_with_id(held.object(), held.id())).then_some(held)
+    }
+
     fn number(&self, at: usize) -> u64 {
         self.0.as_chunks::<8>().0.get(at).map_or(0, |bytes| u64::from_ne_bytes(*bytes))
     }

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use contract::{EntityId, Key, ListPosition, ListQuery, Registry, Timestamp, TypeName};
@@ -31,6 +31,8 @@ const SAMPLE: u64 = 4096;
 struct Collection {
     entities: papaya::HashMap<Named, Slot, ahash::RandomState>,
     count: AtomicU64,
+    /// Whether there ever was one: looking for them takes time.
+    has_unreadable: AtomicBool,
     /// The order of what was there at the start, a run per partition, each sorted at once: a fraction of the time and memory
     /// of as many insertions. A row that has left its place since is passed over.
     runs: OnceLock<Vec<Sorted>>,
@@ -171,10 +173,43 @@ impl Materialised {
     /// Marks an entity whose latest record cannot be read.
     pub(crate) fn mark_unreadable(&self, key: &Key) {
         let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return };
+        collection.has_unreadable.store(true, Ordering::Relaxed);
         let entities = collection.entities.pin();
         if let Some(Slot::View(before)) = entities.insert(Named::Id(id.clone()), Slot::Unreadable) {
             collection.recent.remove(&(before.created(), id.clone()));
             collection.count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many entities of a type there are, without those that cannot be read.
+    pub(crate) fn count(&self, entity_type: &TypeName) -> u64 {
+        self.collections.get(entity_type).map_or(0, |collection| collection.count.load(Ordering::Relaxed))
+    }
+
+    /// The entities whose latest record could not be read.
+    pub(crate) fn unreadable(&self, entity_type: &TypeName) -> Vec<EntityId> {
+        let Some(collection) = self.collections.get(entity_type) else { return Vec::new() };
+        if !collection.has_unreadable.load(Ordering::Relaxed) {
+            return Vec::new();
+        }
+        let entities = collection.entities.pin();
+        let unreadable = entities.iter().filter(|(_, slot)| matches!(slot, Slot::Unreadable));
+        unreadable.filter_map(|(named, _)| EntityId::parse(named.borrow())).collect()
+    }
+
+    /// Makes room for so many entities of a type.
+    pub(crate) fn reserve(&self, entity_type: &TypeName, count: usize) {
+        if let Some(collection) = self.collections.get(entity_type) {
+            collection.entities.pin().reserve(count);
+        }
+    }
+
+    /// Forgets everything, before anything was complete.
+    pub(crate) fn clear(&self) {
+        for collection in self.collections.values() {
+            collection.entities.pin().clear();
+            collection.count.store(0, Ordering::Relaxed);
+            collection.loaded().clear();
         }
     }
 
@@ -196,8 +231,9 @@ impl Collection {
             Some(Slot::View(before)) => Some(before.created()),
             Some(Slot::Unreadable) | None => None,
         };
-        entities.insert(Named::View(held.clone()), Slot::View(held.clone()));
-        if before.is_none() {
+        let replaced = entities.insert(Named::View(held.clone()), Slot::View(held.clone()));
+        // What was replaced tells, and not what was seen before: threads that load a snapshot share the map.
+        if !matches!(replaced, Some(Slot::View(_))) {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         Some(before)

@@ -4,14 +4,23 @@ mod follow;
 mod held;
 mod materialised;
 mod on_demand;
+mod shared;
+mod snapshot;
 mod sorted;
 
-use contract::{EntityId, Key, Registry, TypeName};
+use std::sync::Arc;
+
+use contract::{EntityId, Env, Key, Offset, Partition, Registry, Stored, TypeName};
+use stream::Stream;
 
 pub(crate) use follow::Follow;
 pub(crate) use held::Held;
 pub(crate) use materialised::{Loading, Materialised};
 pub(crate) use on_demand::{Boarding, Flights, OnDemand};
+pub(crate) use shared::Entry;
+use shared::Shared;
+pub use shared::SharedCache;
+pub(crate) use snapshot::Snapshots;
 
 use crate::config::{Config, ViewMode};
 
@@ -33,10 +42,56 @@ pub(crate) enum Views {
 }
 
 impl Views {
-    pub(crate) fn new(config: &Config, registry: &Registry) -> Self {
-        match config.views {
-            ViewMode::Materialised => Self::Materialised(Materialised::new(registry)),
-            ViewMode::OnDemand => Self::OnDemand(OnDemand::new(config)),
+    pub(crate) fn new(config: &Config, registry: &Registry, env: &Arc<dyn Env>) -> Self {
+        match (config.views, &config.shared_cache) {
+            (ViewMode::Materialised, shared) => {
+                if shared.is_some() {
+                    tracing::warn!("a shared cache is set, and materialised views have no use for it");
+                }
+                Self::Materialised(Materialised::new(registry))
+            }
+            (ViewMode::OnDemand, None) => Self::OnDemand(OnDemand::new(config, None)),
+            (ViewMode::OnDemand, Some(cache)) => {
+                let shared = Shared::start(cache, config, registry, env);
+                Self::OnDemand(OnDemand::new(config, Some(shared)))
+            }
+        }
+    }
+
+    /// What a cache that gateways share knows of an entity that is [`Look::Unknown`].
+    pub(crate) async fn recall(&self, key: &Key) -> Look {
+        match self {
+            Self::Materialised(_) => Look::Unknown,
+            Self::OnDemand(views) => views.recall(key).await,
+        }
+    }
+
+    /// The tails begin at these offsets of this cluster.
+    pub(crate) fn begin(&self, cluster: &str, at: &[Offset], stream: &Arc<dyn Stream>) {
+        if let Some(shared) = self.shared() {
+            shared.begin(cluster, at, Arc::clone(stream));
+        }
+    }
+
+    /// A tail has passed everything before an offset.
+    pub(crate) fn passed(&self, partition: Partition, next: Offset) {
+        if let Some(shared) = self.shared() {
+            shared.pass(partition, next, None);
+            shared.flush();
+        }
+    }
+
+    /// A tail has lost its place and goes on elsewhere.
+    pub(crate) fn restart(&self, partition: Partition, at: Offset) {
+        if let Some(shared) = self.shared() {
+            shared.restart(partition, at);
+        }
+    }
+
+    fn shared(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Self::Materialised(_) => None,
+            Self::OnDemand(views) => views.shared(),
         }
     }
 
@@ -48,12 +103,12 @@ impl Views {
     }
 
     /// Takes a view if it is newer than what is there; `loading` is there while its partition catches up.
-    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, loading: Option<&mut Loading>) {
+    pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, stored: &Stored, loading: Option<&mut Loading>) {
         match self {
             Self::Materialised(views) => views.apply(entity_type, held, loading),
             Self::OnDemand(views) => {
                 if let Some(id) = EntityId::parse(held.id()) {
-                    views.apply(&Key::new(entity_type.clone(), id), held);
+                    views.pass(Key::new(entity_type.clone(), id), held, stored.partition, stored.offset);
                 }
             }
         }
@@ -80,10 +135,10 @@ impl Views {
         }
     }
 
-    pub(crate) fn mark_unreadable(&self, key: &Key) {
+    pub(crate) fn mark_unreadable(&self, key: &Key, stored: &Stored) {
         match self {
             Self::Materialised(views) => views.mark_unreadable(key),
-            Self::OnDemand(views) => views.mark_unreadable(key),
+            Self::OnDemand(views) => views.mark_unreadable(key, stored.partition, stored.offset),
         }
     }
 

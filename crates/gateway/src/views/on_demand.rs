@@ -2,24 +2,26 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use contract::Key;
+use contract::{Key, Offset, Partition};
 use moka::Expiry;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 use tokio::sync::watch;
 
+use super::shared::{Change, Entry, Shared};
 use super::{Held, Look};
 use crate::config::Config;
 
 /// What a retrieve led to, for everyone who waited for it.
 pub(crate) type Flown<T> = watch::Receiver<Option<T>>;
 
-/// The cache, and the retrieves under way.
+/// The cache in the process, and the one that gateways share.
 pub(crate) struct OnDemand {
     cache: Cache<Key, Slot>,
+    shared: Option<Arc<Shared>>,
 }
 
 #[derive(Clone, Debug)]
@@ -48,7 +50,7 @@ impl Expiry<Key, Slot> for Ttl {
 }
 
 impl OnDemand {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config, shared: Option<Arc<Shared>>) -> Self {
         let weigh = |key: &Key, slot: &Slot| {
             let held = match slot {
                 Slot::View(held) => held.size_bytes(),
@@ -59,7 +61,11 @@ impl OnDemand {
         };
         let ttl = Ttl { view: config.cache_ttl, not_found: config.not_found_ttl };
         let cache = Cache::builder().max_capacity(config.cache_bytes).weigher(weigh).expire_after(ttl).build();
-        Self { cache }
+        Self { cache, shared }
+    }
+
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.as_ref()
     }
 
     pub(crate) fn look(&self, key: &Key) -> Look {
@@ -71,28 +77,71 @@ impl OnDemand {
         }
     }
 
-    /// Takes a view if it is newer than what is there.
-    pub(crate) fn apply(&self, key: &Key, held: &Held) {
-        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+    /// What the shared cache knows of an entity that this one lacks.
+    pub(crate) async fn recall(&self, key: &Key) -> Look {
+        let Some(shared) = &self.shared else { return Look::Unknown };
+        match shared.look(key, |entry| self.insert(key, entry)).await {
+            Some(Entry::View(held)) => Look::Found(held),
+            Some(Entry::Absent) => Look::Absent,
+            None => Look::Unknown,
+        }
+    }
+
+    /// A view has passed: it replaces what is there, if it is newer. Where nothing is there nobody knows whether it is the
+    /// newest, for a store that lost its partition may publish late.
+    pub(crate) fn pass(&self, key: Key, held: &Held, partition: Partition, offset: Offset) {
+        if let Some(shared) = &self.shared {
+            shared.pass(partition, offset + 1, Some((key.clone(), Change::View(held.clone()))));
+        }
+        self.cache.entry(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            None => Op::Nop,
             Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
-            _ => Op::Put(Slot::View(held.clone())),
+            Some(_) => Op::Put(Slot::View(held.clone())),
         });
     }
 
-    /// Remembers for a while that there is no such entity.
-    pub(crate) fn mark_absent(&self, key: &Key) {
-        self.cache
-            .entry_by_ref(key)
-            .and_compute_with(|entry| if entry.is_some() { Op::Nop } else { Op::Put(Slot::Absent) });
+    /// How far the tail of a key's partition is, for what is asked of the data store now.
+    pub(crate) fn passed(&self, key: &Key) -> Option<Offset> {
+        self.shared.as_ref()?.passed(key)
+    }
+
+    /// Keeps what a retrieve gave; no view of the key has passed since, up to an offset.
+    pub(crate) fn remember(&self, key: &Key, entry: Entry, as_of: Option<Offset>) {
+        self.insert(key, &entry);
+        if let (Some(shared), Some(as_of)) = (&self.shared, as_of) {
+            shared.insert(key, as_of, entry);
+        }
+    }
+
+    /// This version is told of, whether or not its view has passed.
+    pub(crate) fn tell(&self, key: &Key, version: u64) {
+        if let Some(shared) = &self.shared {
+            shared.raise(key, version);
+        }
+    }
+
+    fn insert(&self, key: &Key, entry: &Entry) {
+        self.cache.entry_by_ref(key).and_compute_with(|before| {
+            match (before.map(|before| before.into_value()), entry) {
+                (Some(Slot::View(before)), Entry::View(held)) if before.version() >= held.version() => Op::Nop,
+                (_, Entry::View(held)) => Op::Put(Slot::View(held.clone())),
+                (None, Entry::Absent) => Op::Put(Slot::Absent),
+                (Some(_), Entry::Absent) => Op::Nop,
+            }
+        });
     }
 
     /// Marks an entity whose latest record cannot be read.
-    pub(crate) fn mark_unreadable(&self, key: &Key) {
+    pub(crate) fn mark_unreadable(&self, key: &Key, partition: Partition, offset: Offset) {
+        if let Some(shared) = &self.shared {
+            shared.pass(partition, offset + 1, Some((key.clone(), Change::Unreadable)));
+        }
         self.cache.insert(key.clone(), Slot::Unreadable);
     }
 
     /// Forgets what is older than a version that is known to exist.
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
+        self.tell(key, version);
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(held)) if held.version() >= version => Op::Nop,
             None => Op::Nop,
@@ -139,7 +188,8 @@ impl<T: Clone> Flights<T> {
         Boarding::Leads { number, send, result }
     }
 
-    /// A newer view passed: who asks from now on must not get the answer of an older question.
+    /// A newer view passes: who asks from now on must not get the answer of an older question. Comes before the view is
+    /// taken anywhere, so that an answer that is kept meanwhile is replaced by it.
     pub(crate) fn detach(&self, key: &Key) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         by_key.remove(key);
@@ -150,14 +200,14 @@ impl<T: Clone> Flights<T> {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Ends a flight; whether no view of the key came meanwhile, so that its result may be kept.
-    pub(crate) fn land(&self, key: &Key, number: u64) -> bool {
+    /// Ends a flight. If no view of the key came meanwhile its result is kept, while none can come.
+    pub(crate) fn land(&self, key: &Key, number: u64, keep: impl FnOnce()) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let still = by_key.get(key).is_some_and(|flight| flight.number == number);
         if still {
             by_key.remove(key);
             self.count.store(by_key.len(), Ordering::SeqCst);
+            keep();
         }
-        still
     }
 }

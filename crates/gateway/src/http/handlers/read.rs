@@ -27,7 +27,12 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
 }
 
 async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
-    match call.gateway.views.look(key) {
+    let views = &call.gateway.views;
+    let look = match views.look(key) {
+        Look::Unknown => views.recall(key).await,
+        look => look,
+    };
+    match look {
         Look::Found(held) => Ok(held),
         Look::Absent => Err(Failure::new(Slug::NotFound, missing(key))),
         Look::Unreadable => Err(unreadable(key).into()),
