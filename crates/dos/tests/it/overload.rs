@@ -84,8 +84,12 @@ impl Alone {
         let env: Arc<dyn Env> = Arc::new(System::new());
         let stream = Embedded::open(&settings.data_dir, settings.stream(), Arc::clone(&env)).unwrap();
         let registry = settings.registry().unwrap();
-        let gateway =
-            Gateway::start(settings.gateway("1"), registry.clone(), Arc::new(stream.clone()), Arc::clone(&env));
+        let gateway = Gateway::start(
+            settings.gateway("1").unwrap(),
+            registry.clone(),
+            Arc::new(stream.clone()),
+            Arc::clone(&env),
+        );
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
