@@ -1,15 +1,19 @@
 //! One gateway: its parts, put together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use contract::{Env, Registry};
+use http::{Request, Response};
+use http_body_util::Full;
 use stream::Stream;
 
-use crate::config::Config;
+use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
+use crate::http::{Incoming, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
 use crate::views::{Follow, Snapshots, Views};
@@ -24,7 +28,7 @@ pub struct Gateway {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     snapshots: Option<Arc<Snapshots>>,
-    pub(crate) documents: Documents,
+    documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
     request_prefix: u32,
     requests: AtomicU64,
@@ -61,7 +65,6 @@ impl Gateway {
             env: Arc::clone(&env),
         };
         Arc::new(follow).start();
-        let documents = Documents::new(&registry, &config.public_url);
         let [a, b, c, d, ..] = env.random();
         let request_prefix = u32::from_be_bytes([a, b, c, d]);
         let metrics = HttpMetrics::new();
@@ -75,16 +78,26 @@ impl Gateway {
             retrieves,
             ready,
             snapshots,
-            documents,
+            documents: OnceLock::new(),
             metrics,
             request_prefix,
             requests,
         })
     }
 
+    /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.
+    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Full<Bytes>> {
+        handle(self, anonymous, request.map(|body| Incoming::Whole(Full::new(body)))).await
+    }
+
     /// Whether requests about entities are answered.
     pub fn is_ready(&self) -> bool {
         self.ready.is_open()
+    }
+
+    /// What is missing until it is ready, by part and without names of hosts; empty when it is.
+    pub fn missing(&self) -> BTreeMap<&'static str, String> {
+        self.ready.errors()
     }
 
     /// Writes the last snapshot of the view, once requests are no longer answered.
@@ -94,9 +107,9 @@ impl Gateway {
         }
     }
 
-    /// What is missing until it is ready, by part and without names of hosts; empty when it is.
-    pub fn missing(&self) -> BTreeMap<&'static str, String> {
-        self.ready.errors()
+    /// Put together when they are first asked for.
+    pub(crate) fn documents(&self) -> &Documents {
+        self.documents.get_or_init(|| Documents::new(&self.registry, &self.config.public_url))
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.

@@ -2,6 +2,8 @@
 //! time. No I/O, no clock: whoever asks twice with the same arguments gets the same decision.
 //!
 //! - A write whose outcome is remembered is not carried out again; its outcome is the answer.
+//! - Who asks for an operation and hears that it is unknown has heard the last word: this is remembered, so that its command,
+//!   should the stream store it only now, is not carried out any more.
 //! - Versions of an entity are 1, 2, 3 .. without a gap. A write that changes nothing makes none.
 //! - `updated` and the time of the version's view grow with every version, also where the clock does not, unless the
 //!   command keeps an `updated` of its own. `created` never changes, unless the command keeps it.
@@ -79,7 +81,8 @@ pub struct Decision {
     pub next: Option<Entity>,
     /// What goes back through the stream.
     pub answer: Answer,
-    /// What is to be remembered of a write; none for reads, and where it is remembered already.
+    /// What is to be remembered of a write, or of an operation that was asked for in vain; none where it is remembered
+    /// already.
     pub outcome: Option<Outcome>,
 }
 
@@ -111,7 +114,9 @@ pub fn decide(
         (Action::Create(data), Some(id)) => case.settle(case.create(id, data)),
         (Action::Update(data), Some(id)) => case.settle(case.update(id, data)),
         (Action::Retrieve { operation: Some(operation) }, Some(_)) => {
-            case.reply(ReplyBody::Outcome(remembered.cloned().unwrap_or_else(|| unknown(*operation))))
+            let outcome = remembered.cloned().unwrap_or_else(|| unknown(*operation));
+            let heard = remembered.is_none().then(|| outcome.clone());
+            Decision { outcome: heard, ..case.reply(ReplyBody::Outcome(outcome)) }
         }
         (Action::Retrieve { operation: None }, Some(id)) => case.retrieve(id),
         (Action::List(_), _) | (_, None) => {

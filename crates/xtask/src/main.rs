@@ -9,6 +9,7 @@ mod kill;
 mod packages;
 mod servers;
 mod shell;
+mod simulate;
 mod test;
 
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Kill(kill::Arguments),
     /// Start Kafka, PostgreSQL and Redis for tests, and keep them until ctrl-c.
     Servers(servers::Arguments),
+    /// Simulate the whole system on virtual time, from many seeds, and show what a seed does.
+    Simulate(simulate::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Kill(arguments) => kill::run(&arguments),
         Command::Servers(arguments) => servers::run(&arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -46,6 +46,15 @@ impl Events {
         }
     }
 
+    /// As a store with these tables may see it: one that commits into the stream's own file reads commands as they are
+    /// queued.
+    pub(super) fn port_of_store(&self, tables: &Tables) -> Arc<dyn Stream> {
+        match (self, tables) {
+            (Self::Embedded(embedded), Tables::Stream(_)) => Arc::new(embedded.reading_ahead()),
+            _ => self.port(),
+        }
+    }
+
     /// Completes, with the reason, when it has failed for good. Kafka never does: it is waited for.
     pub(super) async fn failed(&self) -> String {
         match self {

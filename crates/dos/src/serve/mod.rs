@@ -93,7 +93,7 @@ impl Running {
         let port = events.port();
         let (stop, stopped) = watch::channel(false);
         let store = tables.map(|tables| {
-            StorePart::start(settings.store(&instance), registry.clone(), Arc::clone(&port), tables, &env)
+            StorePart::start(settings.store(&instance), registry.clone(), events.port_of_store(&tables), tables, &env)
         });
         let api = match ports.api {
             Some(listener) => {

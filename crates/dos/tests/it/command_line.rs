@@ -120,7 +120,9 @@ fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
 #[test]
 fn help_names_every_command_and_flag() {
     let help = Process::run(&["--help"]);
-    for command in ["serve", "gateway", "store", "import", "export", "tail", "openapi", "config"] {
+    for command in
+        ["serve", "gateway", "store", "quarantine", "doctor", "import", "export", "tail", "openapi", "config"]
+    {
         assert!(help.succeeds().contains(command), "{command}");
     }
     let help = Process::run(&["serve", "--help"]);
@@ -375,4 +377,29 @@ fn tail_says_what_it_waits_for() {
     server.terminate();
     let stopped = said("nosuch is no built-in type");
     assert!(stopped.contains("no `dos serve` is running there"), "{stopped}");
+}
+
+#[test]
+fn doctor_says_what_is_wrong_with_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let doctor = |data: &Path| Process::run(&["doctor", "--data-dir", data.to_str().unwrap()]);
+    let fresh = doctor(&data);
+    assert!(fresh.succeeds().contains("is not there yet; made at the first start") && !data.exists(), "{fresh:?}");
+    assert!(fresh.stdout.ends_with("all is well\n") && !fresh.stdout.contains('\u{1b}'), "{fresh:?}");
+    let mut server = Process::serve(&data, &[]);
+    server.until_ready();
+    assert!(doctor(&data).succeeds().contains("a running process has it"));
+    server.terminate();
+    assert!(doctor(&data).succeeds().contains("2 partitions; no process has it"));
+    std::fs::write(data.join("dos.sqlite"), "no database, however long it is").unwrap();
+    let broken = doctor(&data);
+    assert!(!broken.success && broken.stdout.contains("problem  data folder: "), "{broken:?}");
+    assert!(
+        broken.stdout.contains("is not an SQLite database") && broken.stdout.ends_with("problems: 1, warnings: 0\n")
+    );
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let wrong = doctor(&file);
+    assert!(!wrong.success && wrong.stdout.contains("is a file, and the data needs a folder"), "{wrong:?}");
 }

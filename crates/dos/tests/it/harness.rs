@@ -39,6 +39,7 @@ macro_rules! matrix {
             @each $test, $change,
             embedded Embedded,
             embedded_on_demand EmbeddedOnDemand,
+            embedded_redis EmbeddedRedis,
             kafka_postgres KafkaPostgres,
             kafka_postgres_redis KafkaPostgresRedis,
             kafka_sqlite KafkaSqlite,

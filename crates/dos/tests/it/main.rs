@@ -12,4 +12,6 @@ mod openapi;
 mod overload;
 mod readme;
 mod routes;
+mod scaled;
 mod shapes;
+mod views;

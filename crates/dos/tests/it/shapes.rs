@@ -12,6 +12,8 @@ pub(crate) enum Shape {
     Embedded,
     /// One file, views on demand.
     EmbeddedOnDemand,
+    /// One file, views on demand with Redis.
+    EmbeddedRedis,
     /// Kafka and PostgreSQL, all views in memory.
     KafkaPostgres,
     /// Kafka and PostgreSQL, views on demand with Redis.
@@ -23,7 +25,7 @@ pub(crate) enum Shape {
 impl Shape {
     /// Settings of a system of its own, with its files in this folder.
     pub(crate) fn settings(self, folder: &TempDir) -> Settings {
-        let is_on_demand = matches!(self, Self::EmbeddedOnDemand | Self::KafkaPostgresRedis);
+        let is_on_demand = matches!(self, Self::EmbeddedOnDemand | Self::EmbeddedRedis | Self::KafkaPostgresRedis);
         let name = System::new().uuid().simple();
         let kafka = Kafka {
             brokers: Some(server("DOS_TEST_KAFKA", "kafka")),
@@ -33,7 +35,7 @@ impl Shape {
             ..Kafka::default()
         };
         let (kafka, database) = match self {
-            Self::Embedded | Self::EmbeddedOnDemand => (Kafka::default(), Database::default()),
+            Self::Embedded | Self::EmbeddedOnDemand | Self::EmbeddedRedis => (Kafka::default(), Database::default()),
             Self::KafkaPostgres | Self::KafkaPostgresRedis => {
                 let url = Some(server("DOS_TEST_POSTGRES", "postgres").as_str().into());
                 (kafka, Database { url, schema: Some(format!("it_{name}")), ..Database::default() })
@@ -44,7 +46,7 @@ impl Shape {
             }
         };
         let redis = match self {
-            Self::KafkaPostgresRedis => {
+            Self::EmbeddedRedis | Self::KafkaPostgresRedis => {
                 let url = Some(server("DOS_TEST_REDIS", "redis").as_str().into());
                 Redis { url, prefix: format!("it:{name}"), ..Redis::default() }
             }
@@ -63,7 +65,7 @@ impl Shape {
 
     /// Whether gateway and store may run in processes of their own.
     pub(crate) fn is_scaled(self) -> bool {
-        !matches!(self, Self::Embedded | Self::EmbeddedOnDemand)
+        !matches!(self, Self::Embedded | Self::EmbeddedOnDemand | Self::EmbeddedRedis)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use ::metrics::{Gauge, gauge};
 use contract::{CommandId, EntityId, Key, Outcome, OutcomeStatus, Reply, ReplyBody, TypeName};
@@ -25,7 +26,8 @@ pub(crate) enum Answer {
 /// What this gateway knows of an operation.
 #[derive(Clone, Debug)]
 pub(crate) enum Operation {
-    Pending,
+    /// Not answered yet; since when, on the monotonic clock, its request has ended. None: it has not.
+    Pending(Option<Duration>),
     Done(Outcome),
 }
 
@@ -107,7 +109,7 @@ impl Answers {
     /// What is known of an operation whose request has ended.
     pub(crate) fn operation(&self, id: CommandId) -> Option<Operation> {
         if self.waiting().contains_key(&id) {
-            return Some(Operation::Pending);
+            return Some(Operation::Pending(None));
         }
         self.operations.get(&id)
     }
@@ -176,12 +178,12 @@ impl Waiter {
         (&mut self.answer).await.ok()
     }
 
-    /// Stops waiting: the answer if it came at the last moment, else the operation is remembered as pending.
-    pub(crate) fn lapse(mut self) -> Option<Answer> {
+    /// Stops waiting at this time: the answer if it came at the last moment, else the operation is remembered as pending.
+    pub(crate) fn lapse(mut self, now: Duration) -> Option<Answer> {
         let mut waiting = self.answers.waiting();
         if waiting.remove(&self.id).is_some() {
             self.answers.has_operations.store(true, Ordering::SeqCst);
-            self.answers.operations.insert(self.id, Operation::Pending);
+            self.answers.operations.insert(self.id, Operation::Pending(Some(now)));
         }
         self.answers.interest.store(waiting.len(), Ordering::SeqCst);
         drop(waiting);

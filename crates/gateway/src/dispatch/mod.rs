@@ -100,7 +100,7 @@ impl Dispatch {
                 () = &mut deadline => {}
             }
         }
-        Ok(waiter.lapse().map_or(Write::Pending(operation), Write::Answered))
+        Ok(waiter.lapse(self.env.monotonic()).map_or(Write::Pending(operation), Write::Answered))
     }
 
     /// Sends a retrieve or list command and waits for its reply.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use ::metrics::counter;
+use contract::entity::stamps;
 use contract::{Action, EntityId, Key, Problem, Registry, ReplyBody, Slug, TypeName};
 
 use super::{Answer, Dispatch, Labels};
@@ -32,6 +33,15 @@ impl Retrieves {
         if let Some(id) = EntityId::parse(id) {
             self.flights.detach(&Key::new(entity_type.clone(), id));
         }
+    }
+
+    /// A list from the data store told of this object: what is kept or asked for may be older.
+    pub(crate) fn listed(&self, entity_type: &TypeName, object: &[u8]) {
+        let Views::OnDemand(views) = &*self.views else { return };
+        let Some(id) = stamps(object).ok().and_then(|stamps| EntityId::parse(stamps.id)) else { return };
+        let key = Key::new(entity_type.clone(), id);
+        self.flights.detach(&key);
+        views.forget_other(&key, object);
     }
 
     /// The entity as the data store has it.

@@ -1,5 +1,7 @@
 //! Reading a request's body: bounded in bytes and in time.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -8,8 +10,8 @@ use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING,
 };
 use http::request::Parts;
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::response::Failure;
 
@@ -18,6 +20,35 @@ pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// What of a body that is too large is still read, so that the client gets to read the answer.
 const DRAIN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// A request's body, wherever the request comes from.
+pub(crate) enum Incoming {
+    /// From a connection.
+    Network(hyper::body::Incoming),
+    /// At hand, where a request is answered without a connection.
+    Whole(Full<Bytes>),
+}
+
+impl hyper::body::Body for Incoming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Network(body) => Pin::new(body).poll_frame(context),
+            Self::Whole(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Network(body) => body.size_hint(),
+            Self::Whole(body) => body.size_hint(),
+        }
+    }
+}
 
 /// Reads a JSON body whole.
 pub(crate) async fn read(parts: &Parts, body: Incoming, env: &dyn Env, timeout: Duration) -> Result<Bytes, Failure> {

@@ -11,9 +11,9 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use tracing::{debug, warn};
 
+use super::body::Incoming;
 use super::handlers;
 use super::request::{header_error, sane_token};
 use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};

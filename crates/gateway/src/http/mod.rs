@@ -11,4 +11,6 @@ mod router;
 mod server;
 mod unstalled;
 
+pub(crate) use body::Incoming;
+pub(crate) use middleware::handle;
 pub use server::serve;

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
+use super::body::Incoming;
 use super::unstalled::Unstalled;
 use super::{middleware, response};
 use crate::config::Access;
@@ -90,10 +92,12 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
 ) {
     let socket = Unstalled::new(socket, Arc::clone(&gateway.env), gateway.config.receive_timeout);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let gateway = Arc::clone(&gateway);
         // Boxed, as only then hyper gives the socket back after a time-out.
-        Box::pin(async move { Ok::<_, Infallible>(middleware::handle(&gateway, anonymous, request).await) })
+        Box::pin(async move {
+            Ok::<_, Infallible>(middleware::handle(&gateway, anonymous, request.map(Incoming::Network)).await)
+        })
     });
     let mut connection = http.serve_connection(TokioIo::new(socket), service);
     let mut stopping = false;

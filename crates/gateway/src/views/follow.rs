@@ -9,7 +9,7 @@ use std::time::Duration;
 use ::metrics::counter;
 use contract::record::{Offset, Partition};
 use contract::wire::{DecodeError, cloudevents};
-use contract::{EntityId, Env, Key, Registry, Stored, Topic};
+use contract::{EntityId, Env, Key, Registry, ReplyBody, Stored, Topic};
 use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
@@ -185,6 +185,7 @@ impl Follow {
         let name = entity_type.name();
         match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
             Ok(held) => {
+                // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
                 self.views.apply(name, &held, stored, loading);
                 self.answers.view(name, view.correlation, held);
@@ -198,7 +199,15 @@ impl Follow {
 
     fn reply(&self, stored: &Stored) {
         match cloudevents::decode_reply(&stored.record) {
-            Ok(reply) => self.answers.reply(reply),
+            Ok(reply) => {
+                // It tells of a version; a question that is under way may have been answered before that.
+                if let (Some(_), Some(id)) = (reply.version, &reply.key.id)
+                    && !matches!(reply.body, ReplyBody::Retrieved(_))
+                {
+                    self.retrieves.detach(&reply.key.entity_type, id.as_str());
+                }
+                self.answers.reply(reply);
+            }
             Err(error) => self.unreadable_event(stored, "dos.replies", &error),
         }
     }

@@ -1,4 +1,9 @@
 //! A bounded cache of views, kept current by the views that pass; what it lacks is asked for.
+//!
+//! No client sees an entity go back: what the cache has is at least as new as whatever was told of the entity here. So a
+//! view that passes replaces an older one and is not taken where there is none (this gateway may be behind, and have told
+//! of a newer one that it asked for); and whatever tells of a newer one removes the older one first, and detaches
+//! the question that is under way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -148,6 +153,15 @@ impl OnDemand {
             Some(_) => Op::Remove,
         });
     }
+
+    /// Forgets what is another object than the one that was told.
+    pub(crate) fn forget_other(&self, key: &Key, object: &[u8]) {
+        self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
+            Some(Slot::View(held)) if held.object() == object => Op::Nop,
+            None => Op::Nop,
+            Some(_) => Op::Remove,
+        });
+    }
 }
 
 /// Retrieves under way, one per key: whoever misses the same key waits for the same answer.
@@ -200,14 +214,87 @@ impl<T: Clone> Flights<T> {
         self.count.load(Ordering::SeqCst) == 0
     }
 
-    /// Ends a flight. If no view of the key came meanwhile its result is kept, while none can come.
+    /// Ends a flight; keeps its result if nothing newer was told of the key meanwhile. Both under one lock: a view that
+    /// passes first detaches the flight and then replaces what was kept.
     pub(crate) fn land(&self, key: &Key, number: u64, keep: impl FnOnce()) {
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
         let still = by_key.get(key).is_some_and(|flight| flight.number == number);
         if still {
+            keep();
             by_key.remove(key);
             self.count.store(by_key.len(), Ordering::SeqCst);
-            keep();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{EntityId, Registry, Timestamp};
+
+    use super::*;
+    use crate::config::ViewMode;
+
+    fn held(version: u64) -> Held {
+        let registry = Registry::built_in().unwrap();
+        let entity_type = registry.get("costoption").unwrap();
+        let time = Timestamp::from_millis(i64::try_from(version).unwrap());
+        let object = entity_type.render(&EntityId::parse("a").unwrap(), &serde_json::Map::new(), time, time);
+        Held::new(entity_type, "a", version, time, &object, entity_type.data_schema()).unwrap()
+    }
+
+    fn views() -> OnDemand {
+        let wait = Duration::from_secs(60);
+        OnDemand::new(&Config {
+            instance: String::new(),
+            public_url: String::new(),
+            views: ViewMode::OnDemand,
+            in_flight_max: 1,
+            connections_max: 1,
+            write_wait: wait,
+            read_wait: wait,
+            receive_timeout: wait,
+            drain_timeout: wait,
+            cache_bytes: 1 << 20,
+            cache_ttl: wait,
+            not_found_ttl: wait,
+        })
+    }
+
+    #[test]
+    fn a_view_that_passes_replaces_an_older_one_and_nothing_else() {
+        let (views, key) = (views(), Key::parse("costoption:a").unwrap());
+        let version = || match views.look(&key) {
+            Look::Found(held) => Some(held.version()),
+            Look::Absent => Some(0),
+            Look::Unreadable | Look::Unknown => None,
+        };
+        views.replace(&key, &held(1));
+        assert_eq!(version(), None, "it may be older than what was told before");
+        views.mark_absent(&key);
+        assert_eq!(version(), Some(0));
+        views.replace(&key, &held(2));
+        views.replace(&key, &held(1));
+        assert_eq!(version(), Some(2));
+        views.keep(&key, &held(3));
+        views.keep(&key, &held(2));
+        assert_eq!(version(), Some(3));
+        views.forget_other(&key, held(3).object());
+        assert_eq!(version(), Some(3));
+        views.forget_other(&key, held(4).object());
+        assert_eq!(version(), None);
+    }
+
+    #[test]
+    fn a_detached_question_is_not_kept() {
+        let (flights, key) = (Flights::<u64>::new(), Key::parse("costoption:a").unwrap());
+        let Boarding::Leads { number, .. } = flights.board(&key) else { panic!("the first one asks") };
+        assert!(matches!(flights.board(&key), Boarding::Joined(_)));
+        flights.detach(&key);
+        let Boarding::Leads { number: second, .. } = flights.board(&key) else { panic!("a new question") };
+        let mut kept = Vec::new();
+        flights.land(&key, number, || kept.push(number));
+        flights.land(&key, second, || kept.push(second));
+        assert_eq!(kept, [second]);
+        assert!(flights.is_empty());
     }
 }

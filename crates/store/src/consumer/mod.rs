@@ -31,6 +31,7 @@ mod outbox;
 mod publisher;
 mod repair;
 mod status;
+mod underway;
 mod worker;
 
 use worker::End;

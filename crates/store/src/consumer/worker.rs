@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use contract::reply::Page;
 use contract::wire::cloudevents::RUN_BYTES_MAX;
-use contract::{Action, Command, Offset, Partition, Record, Registry, Stored, Topic};
+use contract::{Action, Command, CommandId, Key, Offset, Partition, Record, Registry, Stored, Topic};
 use stream::{StreamError, Tail};
 use tokio::sync::watch;
 
 use super::batch::{Context, Decided, Event, OUTGOING_BYTES_MAX, Tally};
 use super::outbox::{Due, Outbox};
 use super::repair::Watch;
+use super::underway::Underway;
 use super::{Backoff, GRACE, Shared, names, publisher, stopped};
 use crate::database::{Batch, Error, Loaded, Marks, Standing};
 
@@ -38,10 +39,12 @@ pub(super) struct Worker {
     taken: Option<Marks>,
     /// None where the events leave with the commit itself.
     pub(super) outbox: Option<Outbox>,
-    /// As the database has it.
-    position: Option<Offset>,
+    /// As the database has it, but for what is under way.
+    pub(super) position: Option<Offset>,
     /// As it has it if the last commit was done.
     attempted: Option<Offset>,
+    /// Empty where there is an outbox.
+    pub(super) underway: Underway,
     tail: Box<dyn Tail>,
     pub(super) stop: watch::Receiver<bool>,
     backoff: Backoff,
@@ -99,7 +102,8 @@ impl Worker {
     ) -> Self {
         let Standing { owner, position, outbox: taken } = standing;
         let (attempted, outbox, backoff) = (position, None, Backoff::default());
-        Self { shared, partition, owner, taken, outbox, position, attempted, tail, stop, backoff }
+        let underway = Underway::default();
+        Self { shared, partition, owner, taken, outbox, position, attempted, underway, tail, stop, backoff }
     }
 
     /// Works until it is stopped, or cannot go on.
@@ -158,7 +162,11 @@ impl Worker {
         loop {
             let next = tokio::select! {
                 biased;
-                () = stopped(&mut self.stop) => return Ok(()),
+                () = stopped(&mut self.stop) => return self.land_all(Vec::new()).await.map(drop),
+                (flight, answer) = self.underway.landed() => {
+                    self.settle_flight(flight, answer, Vec::new()).await?;
+                    continue;
+                }
                 due = due(&mut self.outbox, &self.shared) => {
                     match due {
                         Due::Look(records) => self.look(&records).await?,
@@ -166,7 +174,7 @@ impl Worker {
                     }
                     continue;
                 }
-                next = self.tail.next(records_max) => next,
+                next = self.tail.next(records_max), if !self.underway.is_full() => next,
             };
             match next {
                 Ok(records) => {
@@ -194,18 +202,23 @@ impl Worker {
     async fn records(&mut self, records: Vec<Stored>) -> Result<(), End> {
         let registry: &Registry = &self.shared.registry;
         let mut events: Vec<Event> = records.into_iter().map(|stored| Event::read(stored, registry)).collect();
-        let mut begin = 0;
-        while begin < events.len() {
-            let lists = events[begin].is_list();
-            let end = begin + events[begin..].iter().take_while(|event| event.is_list() == lists).count();
-            self.range(&mut events, begin..end).await?;
-            begin = end;
+        while let Some(first) = events.first() {
+            let lists = first.is_list();
+            let after = events.split_off(events.iter().take_while(|event| event.is_list() == lists).count());
+            if lists || self.outbox.is_some() {
+                let mut events = self.land_all(events).await?;
+                let count = events.len();
+                self.range(&mut events, 0..count).await?;
+            } else {
+                self.send_ahead(events).await?;
+            }
+            events = after;
         }
         Ok(())
     }
 
     /// Commits a range of events; where their data cannot be stored, finds the one to set aside by halving.
-    async fn range(&mut self, events: &mut [Event], range: Range<usize>) -> Result<(), End> {
+    pub(super) async fn range(&mut self, events: &mut [Event], range: Range<usize>) -> Result<(), End> {
         let mut ranges = vec![range];
         let mut conflicts = 0;
         while let Some(Range { start, end }) = ranges.pop() {
@@ -244,7 +257,7 @@ impl Worker {
                     } else {
                         self.wait(&error).await?;
                     }
-                    self.settle().await?;
+                    self.settle(&[self.position, self.attempted]).await?;
                 }
             }
             ranges.push(start..end);
@@ -252,10 +265,10 @@ impl Worker {
         Ok(())
     }
 
-    /// After a commit whose fate is not known: whether it was done all the same.
-    async fn settle(&mut self) -> Result<(), End> {
+    /// After commits whose fate is not known: which of these positions they left.
+    pub(super) async fn settle(&mut self, positions: &[Option<Offset>]) -> Result<(), End> {
         let standing = standing(&self.shared, self.partition, false).await?;
-        if standing.owner != self.owner || (standing.position != self.position && standing.position != self.attempted) {
+        if standing.owner != self.owner || !positions.contains(&standing.position) {
             return Err(End::Lost);
         }
         self.position = standing.position;
@@ -266,8 +279,28 @@ impl Worker {
     async fn attempt(&mut self, events: &[Event]) -> Result<Led, Error> {
         self.attempted = self.position;
         let shared = Arc::clone(&self.shared);
-        let pages = pages(&shared, events).await?;
-        let loaded = load(&shared, events).await?;
+        let (batch, tally, count) = self.prepare(events).await?;
+        let (next, marks) = (batch.next, batch.marks);
+        // The bytes are shared.
+        let led = self.outbox.is_some().then(|| batch.outgoing.clone());
+        self.attempted = Some(next);
+        let committed = shared.database.commit(batch).await?;
+        self.position = Some(next);
+        if let Some(outbox) = &mut self.outbox {
+            outbox.saved(marks);
+        }
+        self.report(&events[..count], tally);
+        Ok(committed.unpublished.zip(led))
+    }
+
+    /// What as many of these events as fit into one commit lead to, and how many they are.
+    pub(super) async fn prepare(&mut self, events: &[Event]) -> Result<(Batch, Tally, usize), Error> {
+        let shared = &Arc::clone(&self.shared);
+        let pages = pages(shared, events).await?;
+        let (keys, commands) = wanted(events, &self.underway);
+        let nothing = keys.is_empty() && commands.is_empty();
+        let loaded = if nothing { Loaded::default() } else { shared.database.load(keys, commands).await? };
+        let loaded = self.underway.lay_over(events, loaded);
         let context = Context {
             registry: &shared.registry,
             env: &*shared.env,
@@ -281,22 +314,13 @@ impl Worker {
         let time = shared.env.now();
         let retention = i64::try_from(shared.config.outcome_retention.as_millis()).unwrap_or(i64::MAX);
         let forget_before = time.plus_millis(retention.saturating_neg());
-        let (partition, owner, expected) = (self.partition, self.owner, self.position);
+        let (partition, owner, expected) = (self.partition, self.owner, self.underway.next().or(self.position));
         let marks = self.outbox.as_ref().map(Outbox::marks).unwrap_or_default();
-        // The bytes are shared.
-        let led = self.outbox.is_some().then(|| outgoing.clone());
-        self.attempted = Some(next);
         let batch = Batch { partition, owner, expected, next, changes, outcomes, time, forget_before, outgoing, marks };
-        let committed = shared.database.commit(batch).await?;
-        self.position = Some(next);
-        if let Some(outbox) = &mut self.outbox {
-            outbox.saved(marks);
-        }
-        self.report(events, tally);
-        Ok(committed.unpublished.zip(led))
+        Ok((batch, tally, count))
     }
 
-    fn report(&self, events: &[Event], tally: Tally) {
+    pub(super) fn report(&self, events: &[Event], tally: Tally) {
         for ((name, action, result), count) in tally {
             let name = name.map_or_else(|| "unknown".to_owned(), |name| name.to_string());
             metrics::counter!(names::COMMANDS, "type" => name, "action" => action, "result" => result).increment(count);
@@ -361,11 +385,8 @@ async fn pages(shared: &Shared, events: &[Event]) -> Result<Vec<Page>, Error> {
     Ok(pages)
 }
 
-async fn load(shared: &Shared, events: &[Event]) -> Result<Loaded, Error> {
-    let keys: Vec<_> = events.iter().filter_map(|event| event.entity().cloned()).collect();
-    let commands: Vec<_> = events.iter().filter_map(Event::outcome).collect();
-    if keys.is_empty() && commands.is_empty() {
-        return Ok(Loaded::default());
-    }
-    shared.database.load(keys, commands).await
+/// What is to be loaded for these events, but for what is under way.
+fn wanted(events: &[Event], underway: &Underway) -> (Vec<Key>, Vec<CommandId>) {
+    let keys = events.iter().filter_map(Event::entity).filter(|key| !underway.knows(key)).cloned();
+    (keys.collect(), events.iter().filter_map(Event::outcome).collect())
 }

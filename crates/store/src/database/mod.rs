@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Offset, Outcome, Partition, Record, Timestamp, Topic};
+use contract::{
+    CommandId, EntityType, Key, ListQuery, Offset, Outcome, OutcomeStatus, Partition, Problem, Record, Timestamp, Topic,
+};
 use thiserror::Error;
 
 use crate::decide::Entity;
@@ -202,6 +204,15 @@ pub enum Error {
     /// The database is damaged, or another program's; an operator must see to it.
     #[error("{0}")]
     Broken(String),
+}
+
+/// What became of a command, as the adapters keep it: one that did not succeed and has no problem was never seen.
+fn status(succeeded: bool, problem: Option<&Problem>) -> OutcomeStatus {
+    match (succeeded, problem) {
+        (true, _) => OutcomeStatus::Succeeded,
+        (false, Some(_)) => OutcomeStatus::Failed,
+        (false, None) => OutcomeStatus::Unknown,
+    }
 }
 
 /// A topic by its name, as the outbox keeps it.

@@ -140,6 +140,8 @@ fn one(changed: usize) -> Result<(), TransactError> {
 fn failure(error: TransactError) -> Error {
     match error {
         TransactError::Aborted(reason) if reason == CONFLICT => Error::Conflict,
+        // It was decided on commands that were lost.
+        TransactError::Lost => Error::Conflict,
         TransactError::Stream(AppendError::TooLarge { .. }) | TransactError::Aborted(_) | TransactError::Panicked => {
             Error::Data(error.to_string())
         }

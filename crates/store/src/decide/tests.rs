@@ -184,6 +184,13 @@ fn a_retrieve_answers_with_the_object_or_an_operation() {
     let decision = decide(&entity_type, &live(), None, &asked, at(1));
     let Answer::Reply(Reply { body: ReplyBody::Outcome(outcome), .. }) = decision.answer else { panic!("an outcome") };
     assert_eq!((outcome.command, outcome.status), (operation, OutcomeStatus::Unknown));
+    // That was the last word: the command comes late, and nothing is done.
+    assert_eq!(decision.outcome.as_ref(), Some(&outcome));
+    let late = command(9, "a", Action::Update(map(json!({"name":"B"}))));
+    let decision = decide(&entity_type, &live(), Some(&outcome), &late, at(2));
+    assert!(decision.next.is_none() && decision.outcome.is_none());
+    assert!(matches!(decision.answer, Answer::Reply(Reply { body: ReplyBody::Outcome(told), .. }) if told == outcome));
+    assert!(decide(&entity_type, &live(), Some(&outcome), &asked, at(3)).outcome.is_none(), "once is enough");
 }
 
 #[test]

@@ -10,4 +10,3 @@ mod env;
 mod faults;
 mod group;
 mod harness;
-mod simulated;

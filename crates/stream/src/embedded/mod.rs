@@ -7,11 +7,14 @@
 //!                                        dos.sqlite  ---------------------+
 //! ```
 //!
+//! A store that commits here may read commands as they are queued (`ahead`).
+//!
 //! One thread writes (`writer`), a few read (`pool`), one copies the write-ahead log into the database (`checkpoint`), a
 //! timer removes what need not be kept (`cleaner`). An acknowledged append survives the end of the process and, where
 //! the disk keeps its word on fsync, of the machine. The layout of the file is described in `format`.
 
 mod adapter;
+mod ahead;
 mod checkpoint;
 mod cleaner;
 mod follower;
@@ -53,6 +56,8 @@ use crate::{AppendError, StreamError};
 #[derive(Clone)]
 pub struct Embedded {
     handle: Arc<Handle>,
+    /// Whether members of a group see commands as they are queued.
+    reads_ahead: bool,
 }
 
 /// What all parts, threads and tails share.
@@ -109,6 +114,14 @@ impl Embedded {
     /// Spawns its housekeeping through `env`.
     pub fn open(dir: &Path, options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
         open::open(dir, options, env)
+    }
+
+    /// The same stream for the one who carries out commands in this file's own transactions ([`Self::transact`], with
+    /// [`Transaction::keep_from`]) and nowhere else: a member of a group sees commands as soon as they are queued, and
+    /// its partitions are revoked and assigned anew should such commands be lost.
+    #[must_use]
+    pub fn reading_ahead(&self) -> Self {
+        Self { handle: Arc::clone(&self.handle), reads_ahead: true }
     }
 
     /// Runs `job` on the writer's thread, in the transaction of the group under way, and answers once that is durable.
@@ -171,6 +184,11 @@ impl Shared {
         self.rings.get(format::index(topic) * self.partitions as usize + partition as usize).ok_or_else(missing)
     }
 
+    /// The ring of commands as they are queued.
+    fn queued(&self, topic: Topic, partition: Partition) -> Option<&Ring> {
+        self.queue.ahead.ring(partition).filter(|_| topic == Topic::Commands)
+    }
+
     async fn transact<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, TransactError> + Send + 'static,
@@ -203,6 +221,7 @@ impl Shared {
     fn stop(&self) {
         self.closed.send_replace(true);
         self.rings.iter().for_each(Ring::close);
+        self.queue.ahead.close();
         ring::lock(&self.groups).values().for_each(|group| group.close());
         self.reads.close();
         self.tails.close();

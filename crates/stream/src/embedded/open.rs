@@ -11,6 +11,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::ahead::Ahead;
 use super::checkpoint::{self, BUSY_WAIT, Signal, Wal};
 use super::pool::Pool;
 use super::queue::Queue;
@@ -156,7 +157,11 @@ pub(super) fn open(folder: &Path, options: Options, env: Arc<dyn Env>) -> Result
     let shared = Arc::new(Shared {
         cluster,
         partitions,
-        queue: Queue::new(options.queue_max, options.queue_bytes_max),
+        queue: Queue::new(
+            options.queue_max,
+            options.queue_bytes_max,
+            Ahead::new(log.ends(Topic::Commands), options.ring_records_max, ring_bytes_max),
+        ),
         rings: ends.iter().map(ring).collect(),
         reads: pool("dos-read", options.readers, READS_MAX, &alive)?,
         tails: pool("dos-tail", options.tail_readers, TAIL_READS_MAX, &alive)?,
@@ -177,7 +182,7 @@ pub(super) fn open(folder: &Path, options: Options, env: Arc<dyn Env>) -> Result
     start(writer, writer_alive, checkpointer, &shared, alive).map_err(other)?;
     cleaner::start(&shared);
     tracing::info!(file = %file.display(), cluster = %shared.cluster, partitions, "opened the stream");
-    Ok(Embedded { handle: Arc::new(handle) })
+    Ok(Embedded { handle: Arc::new(handle), reads_ahead: false })
 }
 
 fn start(

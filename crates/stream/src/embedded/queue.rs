@@ -5,6 +5,9 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::AppendError;
 
+use contract::{Offset, Topic};
+
+use super::ahead::{Ahead, Course};
 use super::ring::lock;
 use super::writer::Job;
 
@@ -14,25 +17,28 @@ pub(super) struct Queue {
     arrived: Condvar,
     jobs_max: usize,
     size_bytes_max: usize,
+    /// The commands among them.
+    pub(super) ahead: Ahead,
 }
 
-#[derive(Default)]
 struct Waiting {
     jobs: VecDeque<Job>,
     size_bytes: usize,
     /// Why no job is taken any more.
     refused: Option<AppendError>,
     idle: bool,
+    course: Course,
 }
 
 impl Queue {
     /// An open, empty queue.
-    pub(super) fn new(jobs_max: usize, size_bytes_max: usize) -> Self {
-        Self { waiting: Mutex::default(), arrived: Condvar::new(), jobs_max, size_bytes_max }
+    pub(super) fn new(jobs_max: usize, size_bytes_max: usize, (ahead, course): (Ahead, Course)) -> Self {
+        let waiting = Waiting { jobs: VecDeque::new(), size_bytes: 0, refused: None, idle: false, course };
+        Self { waiting: Mutex::new(waiting), arrived: Condvar::new(), jobs_max, size_bytes_max, ahead }
     }
 
     /// Adds a job, or says why not; never waits.
-    pub(super) fn push(&self, job: Job) -> Result<(), AppendError> {
+    pub(super) fn push(&self, mut job: Job) -> Result<(), AppendError> {
         let mut waiting = lock(&self.waiting);
         if let Some(reason) = &waiting.refused {
             return Err(reason.clone());
@@ -44,6 +50,9 @@ impl Queue {
             drop(waiting);
             metrics::counter!(super::names::QUEUE_REFUSALS).increment(1);
             return Err(AppendError::Overloaded);
+        }
+        if let Job::Append { topic: Topic::Commands, partition, record, offset, .. } = &mut job {
+            *offset = Some(self.ahead.push(&mut waiting.course, *partition, record)?);
         }
         waiting.size_bytes += size_bytes;
         waiting.jobs.push_back(job);
@@ -79,6 +88,29 @@ impl Queue {
         drop(waiting);
         metrics::gauge!(super::names::QUEUE_JOBS).set(left as f64);
         true
+    }
+
+    /// A group failed: refuses all that wait behind it, as commands among it were seen under offsets that they will not
+    /// have. `ends` has the next offset of each partition of commands.
+    pub(super) fn lose(&self, reason: &AppendError, ends: impl Iterator<Item = Offset>) {
+        let mut waiting = lock(&self.waiting);
+        waiting.size_bytes = 0;
+        let jobs = std::mem::take(&mut waiting.jobs);
+        self.ahead.lose(&mut waiting.course, ends);
+        drop(waiting);
+        for job in jobs {
+            job.refuse(reason.clone());
+        }
+    }
+
+    /// Tells that a reader of queued commands begins, or begins anew, and holds none.
+    pub(super) fn begin_reading(&self) {
+        self.ahead.begin(&mut lock(&self.waiting).course);
+    }
+
+    /// Tells that nobody reads queued commands any more.
+    pub(super) fn end_reading(&self) {
+        self.ahead.end(&mut lock(&self.waiting).course);
     }
 
     /// Takes no more jobs; those that wait are still done. The first reason stands.

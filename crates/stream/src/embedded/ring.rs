@@ -124,6 +124,15 @@ impl Ring {
         self.keep_from.store(offset, Ordering::Release);
     }
 
+    /// Forgets all records, and everything from `end` on.
+    pub(super) fn reset(&self, end: Offset) {
+        let mut recent = lock(&self.recent);
+        recent.records.clear();
+        (recent.size_bytes, recent.end) = (0, end);
+        drop(recent);
+        self.mark.send_modify(|mark| mark.end = end);
+    }
+
     /// Wakes all tails for the last time.
     pub(super) fn close(&self) {
         self.mark.send_modify(|mark| mark.closed = true);

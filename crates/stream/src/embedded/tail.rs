@@ -11,7 +11,7 @@ use contract::{Headers, Offset, Partition, Record, Stored, Topic};
 use rusqlite::{Connection, Row};
 use tokio::sync::{oneshot, watch};
 
-use super::ring::{Found, Mark};
+use super::ring::{Found, Mark, Ring};
 use super::{Shared, format};
 use crate::{StreamError, Tail};
 
@@ -31,7 +31,10 @@ pub(super) struct EmbeddedTail {
     shared: Arc<Shared>,
     topic: Topic,
     partition: Partition,
+    /// Of what is durable.
     mark: watch::Receiver<Mark>,
+    /// Of commands as they are queued, if it sees them.
+    queued: Option<watch::Receiver<Mark>>,
     /// Read and not yet given out.
     buffer: VecDeque<Stored>,
     /// The offset after those.
@@ -47,15 +50,17 @@ impl EmbeddedTail {
         topic: Topic,
         partition: Partition,
         from: Offset,
+        ahead: bool,
     ) -> Result<Self, StreamError> {
         let ring = shared.ring(topic, partition)?;
         let mark = ring.subscribe();
+        let queued = shared.queued(topic, partition).filter(|_| ahead).map(Ring::subscribe);
         let (start, end) = ring.bounds();
         if from > end || (from < start && !topic.is_compacted()) {
             return Err(StreamError::OutOfRange { topic, partition, offset: from, start, end });
         }
         let (shared, buffer) = (Arc::clone(shared), VecDeque::new());
-        Ok(Self { shared, topic, partition, mark, buffer, position: from, reading: None })
+        Ok(Self { shared, topic, partition, mark, queued, buffer, position: from, reading: None })
     }
 
     fn start_read(&mut self, end: Offset) -> Result<(), StreamError> {
@@ -107,7 +112,16 @@ impl Tail for EmbeddedTail {
                 let count = records_max.min(self.buffer.len());
                 return Ok(self.buffer.drain(..count).collect());
             }
-            match self.shared.ring(self.topic, self.partition)?.read(self.position, records_max) {
+            let queued = self.shared.queued(self.topic, self.partition).zip(self.queued.as_mut());
+            let queued = queued.map(|(ring, mark)| (ring.read(self.position, records_max), mark));
+            let (found, mark) = match queued {
+                // What this ring does not hold any more is in the other, or soon will be.
+                None | Some((Found::Behind { .. }, _)) => {
+                    (self.shared.ring(self.topic, self.partition)?.read(self.position, records_max), &mut self.mark)
+                }
+                Some(found) => found,
+            };
+            match found {
                 Found::Records(records) => {
                     self.position += records.len() as u64;
                     return Ok(records);
@@ -115,7 +129,7 @@ impl Tail for EmbeddedTail {
                 Found::Behind { end } => self.start_read(end)?,
                 Found::AtEnd => {
                     let position = self.position;
-                    let waited = self.mark.wait_for(|mark| mark.closed || mark.end > position).await;
+                    let waited = mark.wait_for(|mark| mark.closed || mark.end > position).await;
                     if waited.is_err() {
                         return Err(StreamError::Closed);
                     }

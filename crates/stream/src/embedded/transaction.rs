@@ -4,6 +4,7 @@ use contract::{Offset, Partition, Record, Stored, Timestamp, Topic, partition};
 use rusqlite::{Connection, ErrorCode};
 use thiserror::Error;
 
+use super::ahead::Ahead;
 use super::format;
 use crate::AppendError;
 
@@ -19,6 +20,9 @@ pub enum TransactError {
     /// Nothing was stored: the job itself gave up, for its own reason.
     #[error("given up: {0}")]
     Aborted(String),
+    /// Nothing was stored: the records that the job rests on are not there.
+    #[error("the records that this rests on were not stored")]
+    Lost,
     /// Nothing was stored: the job panicked.
     #[error("the job panicked")]
     Panicked,
@@ -85,15 +89,21 @@ impl Log {
         self.keeps.truncate(keeps);
     }
 
+    /// The next offset of each partition of a topic.
+    pub(super) fn ends(&self, topic: Topic) -> impl Iterator<Item = Offset> {
+        let first = format::index(topic) * self.partitions as usize;
+        self.slots[first..first + self.partitions as usize].iter().map(|slot| slot.next)
+    }
+
     /// Writes one record.
     pub(super) fn append(
         &mut self,
         connection: &Connection,
         now: Timestamp,
         topic: Topic,
+        partition: Partition,
         record: Record,
     ) -> Result<(Partition, Offset), TransactError> {
-        let partition = partition::of_key(&record.key, self.partitions);
         let number = format::index(topic) * self.partitions as usize + partition as usize;
         let slot = &mut self.slots[number];
         let offset = slot.next;
@@ -111,6 +121,7 @@ impl Log {
 pub struct Transaction<'a> {
     pub(super) connection: &'a Connection,
     pub(super) log: &'a mut Log,
+    pub(super) ahead: &'a Ahead,
     pub(super) now: Timestamp,
 }
 
@@ -120,20 +131,33 @@ impl Transaction<'_> {
         self.connection
     }
 
-    /// Appends a record; it can be read once the group is durable.
+    /// Appends a record; it can be read once the group is durable. Commands are refused: they have their offsets since
+    /// they were queued, by [`crate::Stream::append`].
     pub fn append(&mut self, topic: Topic, record: Record) -> Result<(Partition, Offset), TransactError> {
+        if topic == Topic::Commands {
+            return Err(TransactError::Aborted("a job cannot append commands".to_owned()));
+        }
         check_size(&record, self.log.message_bytes_max)?;
-        self.log.append(self.connection, self.now, topic, record)
+        let partition = partition::of_key(&record.key, self.log.partitions);
+        self.log.append(self.connection, self.now, topic, partition, record)
     }
 
     /// Tells that records of this partition below `offset` are needed no more, so that retention may remove them. Holds
     /// from this transaction's commit on; tell it again after each start. Only commands wait for it, other topics
     /// ignore it.
-    pub fn keep_from(&mut self, topic: Topic, partition: Partition, offset: Offset) {
-        if partition < self.log.partitions {
-            let slot = format::index(topic) * self.log.partitions as usize + partition as usize;
-            self.log.keeps.push((slot as u32, offset));
+    ///
+    /// Refused where commands are read ahead and there are none up to `offset`: then what the job did rests on some that
+    /// were lost.
+    pub fn keep_from(&mut self, topic: Topic, partition: Partition, offset: Offset) -> Result<(), TransactError> {
+        if partition >= self.log.partitions {
+            return Ok(());
         }
+        let number = format::index(topic) * self.log.partitions as usize + partition as usize;
+        if offset > self.log.slots[number].next && self.ahead.is_read() {
+            return Err(TransactError::Lost);
+        }
+        self.log.keeps.push((number as u32, offset));
+        Ok(())
     }
 }
 

@@ -31,7 +31,14 @@ const TRANSACT_BYTES: usize = 4096;
 /// What the writer is asked to do.
 pub(super) enum Job {
     /// One record; its size was checked.
-    Append { topic: Topic, record: Record, reply: oneshot::Sender<Result<(Partition, Offset), AppendError>> },
+    Append {
+        topic: Topic,
+        partition: Partition,
+        record: Record,
+        /// What a command is given when it is queued.
+        offset: Option<Offset>,
+        reply: oneshot::Sender<Result<(Partition, Offset), AppendError>>,
+    },
     /// A caller's own statements.
     Transact(Box<dyn Work>),
 }
@@ -74,6 +81,8 @@ pub(super) struct Ran {
 enum Answer {
     Append(oneshot::Sender<Result<(Partition, Offset), AppendError>>, (Partition, Offset)),
     Transact(Box<dyn FnOnce(Result<(), AppendError>) + Send>),
+    /// It was not run, and ends the group.
+    Refused(Box<dyn Work>),
 }
 
 impl Answer {
@@ -81,6 +90,7 @@ impl Answer {
         match self {
             Self::Append(reply, place) => drop(reply.send(outcome.map(|()| place))),
             Self::Transact(settle) => settle(outcome),
+            Self::Refused(work) => work.refuse(outcome.err().unwrap_or_else(super::lost)),
         }
     }
 }
@@ -173,8 +183,9 @@ impl Writer {
         metrics::counter!(names::GROUP_FAILURES).increment(1);
         tracing::error!(reason = %failure.answer, jobs = count, "a group of writes failed");
         // The queue is closed before anybody is answered: who tries again at once must not wait for a writer that ends.
-        if let Some(reason) = &failure.fatal {
-            self.shared.queue.close(AppendError::Unavailable(reason.clone()));
+        match &failure.fatal {
+            Some(reason) => self.shared.queue.close(AppendError::Unavailable(reason.clone())),
+            None => self.shared.queue.lose(&failure.answer, self.log.ends(Topic::Commands)),
         }
         answers.drain(..).for_each(|answer| answer.settle(Err(failure.answer.clone())));
         waiting.for_each(|job| job.refuse(failure.answer.clone()));
@@ -198,25 +209,28 @@ impl Writer {
 
     fn job(&mut self, job: Job, now: Timestamp, answers: &mut Vec<Answer>) -> Result<(), Failure> {
         match job {
-            Job::Append { topic, record, reply } => match self.log.append(&self.connection, now, topic, record) {
-                Ok(place) => {
-                    answers.push(Answer::Append(reply, place));
-                    Ok(())
+            Job::Append { topic, partition, record, offset, reply } => {
+                match self.log.append(&self.connection, now, topic, partition, record) {
+                    Ok(place) => {
+                        debug_assert!(offset.is_none_or(|offset| offset == place.1), "offsets follow the queue");
+                        answers.push(Answer::Append(reply, place));
+                        Ok(())
+                    }
+                    Err(error) => {
+                        let answer = error.ends_group().unwrap_or_else(|| AppendError::Unavailable(error.to_string()));
+                        answers.push(Answer::Append(reply, (partition, 0)));
+                        Err(Failure { answer, fatal: None })
+                    }
                 }
-                Err(error) => {
-                    let answer = error.ends_group().unwrap_or_else(|| AppendError::Unavailable(error.to_string()));
-                    drop(reply.send(Err(answer.clone())));
-                    Err(Failure { answer, fatal: None })
-                }
-            },
+            }
             Job::Transact(work) => {
                 let (appends, keeps) = (self.log.appends.len(), self.log.keeps.len());
                 if let Err(error) = self.step("SAVEPOINT job") {
-                    let failure = Failure::safe(&error);
-                    work.refuse(failure.answer.clone());
-                    return Err(failure);
+                    answers.push(Answer::Refused(work));
+                    return Err(Failure::safe(&error));
                 }
-                let ran = work.run(&mut Transaction { connection: &self.connection, log: &mut self.log, now });
+                let ahead = &self.shared.queue.ahead;
+                let ran = work.run(&mut Transaction { connection: &self.connection, log: &mut self.log, ahead, now });
                 answers.push(Answer::Transact(ran.settle));
                 if let Some(answer) = ran.ends_group {
                     return Err(Failure { answer, fatal: None });

@@ -111,8 +111,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Says what is wrong, before anything is connected.
-    pub(super) fn check(&self) -> Result<(), OpenError> {
+    /// Says what is wrong, before anything is connected; never the value of a property.
+    pub fn check(&self) -> Result<(), OpenError> {
         let wrong = |name: &str, reason: &str| Err(OpenError(format!("{name}: {reason}")));
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.brokers.split(',').any(|broker| broker.trim().is_empty()) {

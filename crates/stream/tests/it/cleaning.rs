@@ -92,12 +92,12 @@ async fn commands_are_kept_until_the_store_says_so() {
 
     // What is told in a transaction that is rolled back was not told.
     let rolled_back = fixture.stream.transact(|tx| {
-        tx.keep_from(Topic::Commands, 0, 600);
+        tx.keep_from(Topic::Commands, 0, 600)?;
         Err::<(), _>(stream::embedded::TransactError::Aborted("a test".to_owned()))
     });
     soon(rolled_back).await.unwrap_err();
     let told = fixture.stream.transact(|tx| {
-        tx.keep_from(Topic::Commands, 0, 590);
+        tx.keep_from(Topic::Commands, 0, 590)?;
         Ok(())
     });
     soon(told).await.unwrap();

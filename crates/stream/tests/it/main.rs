@@ -3,6 +3,7 @@
 // Only functions marked `#[test]` count as tests for clippy, not their helpers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod ahead;
 mod cleaning;
 mod env;
 mod fixture;

@@ -27,21 +27,21 @@ async fn failed_job_is_rolled_back_alone() {
     let stream = &fixture.stream;
     stream.transact(|tx| Ok(tx.connection().execute_batch("CREATE TABLE t (x PRIMARY KEY)")?)).await.unwrap();
     let release = hold(stream).await;
-    let mut first = Box::pin(stream.append(Topic::Commands, record(&key(0), "first")));
+    let mut first = Box::pin(stream.append(Topic::Replies, record(&key(0), "first")));
     let mut failing = Box::pin(stream.transact(|tx| {
         tx.connection().execute("INSERT INTO t VALUES (1)", ())?;
-        tx.append(Topic::Commands, record(&key(0), "never"))?;
+        tx.append(Topic::Replies, record(&key(0), "never"))?;
         Err::<(), _>(TransactError::Aborted("a test".to_owned()))
     }));
     let mut panicking = Box::pin(stream.transact(|tx| -> Result<(), TransactError> {
-        tx.append(Topic::Commands, record(&key(0), "nor this"))?;
+        tx.append(Topic::Replies, record(&key(0), "nor this"))?;
         panic!("a test")
     }));
     let mut good = Box::pin(stream.transact(|tx| {
         tx.connection().execute("INSERT INTO t VALUES (2)", ())?;
-        tx.append(Topic::Commands, record(&key(0), "second"))
+        tx.append(Topic::Replies, record(&key(0), "second"))
     }));
-    let mut last = Box::pin(stream.append(Topic::Commands, record(&key(0), "third")));
+    let mut last = Box::pin(stream.append(Topic::Replies, record(&key(0), "third")));
     assert!(poll_once(&mut first).await.is_none() && poll_once(&mut failing).await.is_none());
     assert!(poll_once(&mut panicking).await.is_none() && poll_once(&mut good).await.is_none());
     assert!(poll_once(&mut last).await.is_none());
@@ -51,7 +51,7 @@ async fn failed_job_is_rolled_back_alone() {
     assert!(matches!(soon(panicking).await, Err(TransactError::Panicked)));
     assert_eq!(soon(good).await.unwrap(), (0, 1));
     assert_eq!(soon(last).await, Ok((0, 2)));
-    assert_eq!(fixture.values(Topic::Commands).await, ["first", "second", "third"]);
+    assert_eq!(fixture.values(Topic::Replies).await, ["first", "second", "third"]);
     let sum = |connection: &rusqlite::Connection| {
         connection.query_row("SELECT sum(x) FROM t", (), |row| row.get::<_, i64>(0))
     };

@@ -87,6 +87,8 @@ async fn ask(call: &Call<'_>, resource: Resource<'_>, query: ListQuery) -> Resul
     let Answer::Reply(reply) = dispatch.ask(command).await? else { return Err(unexpected().into()) };
     match reply.body {
         ReplyBody::Listed(page) => {
+            let name = resource.entity_type.name();
+            page.items.iter().for_each(|item| call.gateway.retrieves.listed(name, item.get().as_bytes()));
             let body = array(page.items.iter().map(|item| item.get().as_bytes()));
             Ok(Rows { body, total: page.total, next: page.next })
         }

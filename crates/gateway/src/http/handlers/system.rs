@@ -57,12 +57,12 @@ pub(crate) fn ready(call: &Call<'_>) -> Answered {
 
 /// `GET /openapi.json`.
 pub(crate) fn openapi_json(call: &Call<'_>) -> Result<Answered, Failure> {
-    document(call, &call.gateway.documents.openapi_json, "application/json")
+    document(call, &call.gateway.documents().openapi_json, "application/json")
 }
 
 /// `GET /openapi.yaml`.
 pub(crate) fn openapi_yaml(call: &Call<'_>) -> Result<Answered, Failure> {
-    document(call, &call.gateway.documents.openapi_yaml, "application/yaml")
+    document(call, &call.gateway.documents().openapi_yaml, "application/yaml")
 }
 
 fn document(call: &Call<'_>, document: &Document, content_type: &'static str) -> Result<Answered, Failure> {

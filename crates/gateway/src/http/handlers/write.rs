@@ -8,10 +8,9 @@ use contract::{
 use contract::{Command, json};
 use http::StatusCode;
 use http::header::{CONTENT_LOCATION, ETAG, HeaderName, LOCATION, RETRY_AFTER};
-use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 
-use super::super::body;
+use super::super::body::{self, Incoming};
 use super::super::conditions::{precondition, refuse};
 use super::super::middleware::Call;
 use super::super::request::{Preference, check_accept, preference, query};
@@ -157,6 +156,10 @@ fn replied(
         // The command came to the data store before, and this is what became of it then.
         (ReplyBody::Outcome(outcome), _, _) => match (outcome.status, outcome.problem) {
             (OutcomeStatus::Failed, Some(problem)) => problem,
+            (OutcomeStatus::Unknown, _) => {
+                let detail = "the command came so late that its operation was said to be unknown; nothing was done";
+                Problem::new(Slug::CommandFailed, detail).retry(Retry::Safe)
+            }
             _ => {
                 return Ok(match call.gateway.views.look(key) {
                     Look::Found(held) => written(call, key, &held, creates),

@@ -4,14 +4,14 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Outcome, OutcomeStatus, Problem, Timestamp};
+use contract::{CommandId, EntityType, Key, ListQuery, Outcome, Problem, Timestamp};
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
 use super::pool::{Pool, bounded, failure};
-use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page};
+use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page, status};
 use crate::decide::Entity;
 
 const ENTITIES: &str = "SELECT n, version, created, updated, time, schema, command, object
@@ -95,7 +95,7 @@ fn outcome(row: &Row) -> Result<Outcome, Error> {
     let problem = problem.map_err(|error| Error::Data(format!("the outcome of {command} cannot be read: {error}")))?;
     Ok(Outcome {
         command,
-        status: if row.get(1) { OutcomeStatus::Succeeded } else { OutcomeStatus::Failed },
+        status: status(row.get(1), problem.as_ref()),
         version: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
         created: row.get::<_, Option<i64>>(3).map(Timestamp::from_millis),
         problem,

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Outcome, OutcomeStatus, Problem, Timestamp};
+use contract::{CommandId, EntityType, Key, ListQuery, Outcome, Problem, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use uuid::Uuid;
 
-use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page};
+use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page, status};
 use crate::decide::Entity;
 
 const ENTITY: &str =
@@ -69,7 +69,6 @@ fn command(bytes: Option<&[u8]>) -> CommandId {
 }
 
 fn outcome(row: &Row<'_>, command: CommandId) -> rusqlite::Result<Result<Outcome, Error>> {
-    let status = if row.get::<_, bool>(0)? { OutcomeStatus::Succeeded } else { OutcomeStatus::Failed };
     let problem = match row.get_ref(3)?.as_str_or_null()? {
         None => None,
         Some(text) => match serde_json::from_str::<Problem>(text) {
@@ -77,6 +76,7 @@ fn outcome(row: &Row<'_>, command: CommandId) -> rusqlite::Result<Result<Outcome
             Err(error) => return Ok(Err(Error::Data(format!("the outcome of {command} cannot be read: {error}")))),
         },
     };
+    let status = status(row.get(0)?, problem.as_ref());
     let version = row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned);
     let created = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_millis);
     Ok(Ok(Outcome { command, status, version, problem, created }))

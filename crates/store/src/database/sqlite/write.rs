@@ -57,7 +57,7 @@ pub(super) fn commit(
     for (topic, record) in batch.outgoing {
         transaction.append(topic, record)?;
     }
-    transaction.keep_from(contract::Topic::Commands, partition, next);
+    transaction.keep_from(contract::Topic::Commands, partition, next)?;
     Ok(Committed::default())
 }
 

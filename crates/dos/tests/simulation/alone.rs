@@ -9,10 +9,11 @@ use serde_json::json;
 use store::{Config, Store};
 use tokio::time::{Instant, timeout};
 
-use super::broker::{Broker, Client};
+use super::broker::Broker;
+use super::cluster::{PARTITIONS, SESSION};
+use super::connection::{Client, Role};
 use super::database::Model;
 use super::world::{Process, World, sleep};
-use super::{PARTITIONS, SESSION};
 
 struct Alone {
     world: Arc<World>,
@@ -28,7 +29,7 @@ async fn alone(model: impl FnOnce(Arc<World>) -> Model) -> Alone {
     let broker = Broker::new(Arc::clone(&world), PARTITIONS);
     let model = Arc::new(model(Arc::clone(&world)));
     let process = Process::new(&world);
-    let client = Client::new(&broker, &process);
+    let client = Client::new(&broker, &process, Role::Store);
     let (registry, database) = (Registry::built_in().unwrap(), Arc::new(model.of(&process)));
     let env: Arc<dyn Env> = Arc::clone(&process) as Arc<dyn Env>;
     let store = Store::start(Config::default(), registry, Arc::clone(&client) as _, database, env).await.unwrap();

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use contract::reply::Page;
 use contract::{CommandId, EntityType, Key, ListPosition, ListQuery, Outcome, Partition, Timestamp};
 use serde_json::value::RawValue;
 use store::database::{
-    Batch, Committed, Database, Error, LOAD_BYTES_MAX, Loaded, Log, Marks, Outgoing, PAGE_BYTES_MAX, Standing,
+    Batch, Change, Committed, Database, Error, LOAD_BYTES_MAX, Loaded, Log, Marks, Outgoing, PAGE_BYTES_MAX, Standing,
     UNPUBLISHED_BYTES_MAX,
 };
 use store::decide::Entity;
 use tokio::time::Instant;
 
+use super::parts::Part;
 use super::world::{Process, World, sleep};
 
 #[derive(Default)]
@@ -23,6 +25,8 @@ struct Row {
     sequence: u64,
     marks: Marks,
     outbox: BTreeMap<u64, Outgoing>,
+    /// Taken, and what was left is not read yet.
+    begun: bool,
 }
 
 #[derive(Default)]
@@ -85,9 +89,10 @@ impl Model {
         })
     }
 
-    pub(crate) fn versions(&self) -> BTreeMap<Key, u64> {
+    /// Version and object of every entity.
+    pub(crate) fn entities(&self) -> BTreeMap<Key, (u64, Bytes)> {
         let tables = self.tables.lock().unwrap();
-        tables.entities.iter().map(|(key, entity)| (key.clone(), entity.version)).collect()
+        tables.entities.iter().map(|(key, entity)| (key.clone(), (entity.version, entity.object.clone()))).collect()
     }
 }
 
@@ -125,8 +130,9 @@ fn marked(row: &mut Row, marks: Marks) {
     row.outbox.retain(|sequence, _| *sequence > published);
 }
 
-fn standing(row: &Row) -> Standing {
-    Standing { owner: row.owner, position: row.position, outbox: Some(row.marks) }
+fn standing(row: &Row, world: &World) -> Standing {
+    let views = row.marks.views.filter(|_| !world.lacks(Part::Mark));
+    Standing { owner: row.owner, position: row.position, outbox: Some(Marks { views, ..row.marks }) }
 }
 
 #[async_trait::async_trait]
@@ -144,16 +150,20 @@ impl Database for Connection {
     }
 
     async fn take(&self, partition: Partition) -> Result<Standing, Error> {
+        let world = Arc::clone(&self.world);
         self.call(move |tables| {
             let row = tables.rows.entry(partition).or_default();
             row.owner += 1;
-            Ok(standing(row))
+            row.begun = true;
+            world.note(format_args!("take {partition} {}", row.owner));
+            Ok(standing(row, &world))
         })
         .await
     }
 
     async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
-        self.call(move |tables| Ok(standing(tables.rows.entry(partition).or_default()))).await
+        let world = Arc::clone(&self.world);
+        self.call(move |tables| Ok(standing(tables.rows.entry(partition).or_default(), &world))).await
     }
 
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
@@ -205,12 +215,17 @@ impl Database for Connection {
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, Error> {
-        self.call(move |tables| commit(tables, batch)).await
+        let world = Arc::clone(&self.world);
+        self.call(move |tables| commit(tables, batch, &world)).await
     }
 
     async fn unpublished(&self, partition: Partition, after: u64, limit: usize) -> Result<Vec<Outgoing>, Error> {
+        let skips = self.world.lacks(Part::Leftovers);
         self.call(move |tables| {
             let row = tables.rows.entry(partition).or_default();
+            if std::mem::take(&mut row.begun) && skips {
+                return Ok(Vec::new());
+            }
             let (mut found, mut size_bytes) = (Vec::new(), 0);
             for (_, event) in row.outbox.range(after + 1..).take(limit) {
                 size_bytes += event.record.size_bytes();
@@ -225,9 +240,10 @@ impl Database for Connection {
     }
 
     async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
+        let anyone = self.world.lacks(Part::Owner);
         self.call(move |tables| {
             let row = tables.rows.entry(partition).or_default();
-            if row.owner != owner {
+            if row.owner != owner && !anyone {
                 return Err(Error::Conflict);
             }
             marked(row, marks);
@@ -237,17 +253,22 @@ impl Database for Connection {
     }
 }
 
-fn commit(tables: &mut Tables, batch: Batch) -> Result<Committed, Error> {
+fn commit(tables: &mut Tables, batch: Batch, world: &World) -> Result<Committed, Error> {
     let row = tables.rows.entry(batch.partition).or_default();
-    let misses = (row.owner, row.position) != (batch.owner, batch.expected)
-        || batch
-            .changes
-            .iter()
-            .any(|change| tables.entities.get(&change.key).map(|entity| entity.version) != change.expected)
-        || batch.outcomes.iter().any(|outcome| tables.outcomes.contains_key(&outcome.command));
-    if misses {
+    let another_owner = row.owner != batch.owner && !world.lacks(Part::Owner);
+    let anything = world.lacks(Part::AnyCompared);
+    let any_position = anything || world.lacks(Part::PositionCompared);
+    let moved = row.position != batch.expected && !any_position;
+    let changed = |change: &Change| tables.entities.get(&change.key).map(|entity| entity.version) != change.expected;
+    let newer = batch.changes.iter().any(changed) && !(anything || world.lacks(Part::VersionCompared));
+    let remembered = |outcome: &Outcome| tables.outcomes.contains_key(&outcome.command);
+    let repeated = batch.outcomes.iter().any(remembered) && !anything;
+    let (partition, owner, next) = (batch.partition, batch.owner, batch.next);
+    if another_owner || moved || newer || repeated {
+        world.note(format_args!("commit {partition} {owner} until {next}: conflict"));
         return Err(Error::Conflict);
     }
+    world.note(format_args!("commit {partition} {owner} until {next}"));
     row.position = Some(batch.next);
     marked(row, batch.marks);
     let first = row.sequence + 1;

@@ -1,0 +1,6 @@
+//! Gateways and stores as processes of their own, on a real Kafka and PostgreSQL: what the user of the binary sees.
+
+mod fixture;
+mod quarantine;
+mod refusals;
+mod starts;
