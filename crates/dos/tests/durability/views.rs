@@ -6,7 +6,7 @@ use contract::Topic;
 use contract::wire::cloudevents;
 use stream::embedded::Follower;
 
-use crate::history::Version;
+use crate::shared::history::Version;
 
 const RECORDS_MAX: usize = 4096;
 

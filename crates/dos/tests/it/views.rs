@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use contract::Topic;
+use contract::{Env as _, Topic};
+use dos::env::System;
 use serde_json::json;
 
 use crate::harness::{Api, PATIENCE, Shape};
@@ -32,7 +33,7 @@ async fn reads_from_redis(mut api: Api) {
             api.restart().await;
             let before = commands(&api).await;
             // Redis is reached a moment after the gateway is ready.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            System::new().sleep(Duration::from_millis(50)).await;
             let (again, none) = answered(&api).await;
             assert_eq!((again.status, none.status), (200, 404));
             assert_eq!((&again.json, again.header("etag")), (&first.json, first.header("etag")));

@@ -244,7 +244,7 @@ mod tests {
 
     fn views() -> OnDemand {
         let wait = Duration::from_secs(60);
-        OnDemand::new(&Config {
+        let config = Config {
             instance: String::new(),
             public_url: String::new(),
             views: ViewMode::OnDemand,
@@ -257,7 +257,11 @@ mod tests {
             cache_bytes: 1 << 20,
             cache_ttl: wait,
             not_found_ttl: wait,
-        })
+            shared_cache: None,
+            snapshot_dir: None,
+            snapshot_every: wait,
+        };
+        OnDemand::new(&config, None)
     }
 
     #[test]
@@ -268,15 +272,15 @@ mod tests {
             Look::Absent => Some(0),
             Look::Unreadable | Look::Unknown => None,
         };
-        views.replace(&key, &held(1));
+        views.pass(key.clone(), &held(1), 0, 1);
         assert_eq!(version(), None, "it may be older than what was told before");
-        views.mark_absent(&key);
+        views.remember(&key, Entry::Absent, None);
         assert_eq!(version(), Some(0));
-        views.replace(&key, &held(2));
-        views.replace(&key, &held(1));
+        views.pass(key.clone(), &held(2), 0, 2);
+        views.pass(key.clone(), &held(1), 0, 1);
         assert_eq!(version(), Some(2));
-        views.keep(&key, &held(3));
-        views.keep(&key, &held(2));
+        views.remember(&key, Entry::View(held(3)), None);
+        views.remember(&key, Entry::View(held(2)), None);
         assert_eq!(version(), Some(3));
         views.forget_other(&key, held(3).object());
         assert_eq!(version(), Some(3));

@@ -126,10 +126,11 @@ impl Part {
         wait_for(text, async || Some(self.said()).filter(|said| said.contains(text)), || self.said()).await
     }
 
-    /// Waits until it says that it is ready, on both addresses.
+    /// Waits until it says that it is ready, and all its parts are.
     pub(crate) async fn ready(&self) {
         self.says("ready: ").await;
-        assert_eq!(self.health("ready").await, Some((200, json!({"status": "ok"}))), "{}", self.said());
+        let is_ready = async || (self.health("ready").await? == (200, json!({"status": "ok"}))).then_some(());
+        wait_for("all parts", is_ready, || self.said()).await;
     }
 
     /// What the admin address says; none where nobody answers yet.
