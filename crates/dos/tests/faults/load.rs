@@ -19,6 +19,8 @@ const READERS: usize = 32;
 const WRITER_THINKS_MS: usize = 500;
 const READER_THINKS_MS: usize = 400;
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
+/// A gateway closes a connection that nothing was asked on for 10 s, perhaps just when something is.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Entities that readers look at, besides those that all writers change.
 const KNOWN_MAX: usize = 300;
 
@@ -126,12 +128,16 @@ impl<'a> Load<'a> {
     fn read(&self, number: usize) -> Records {
         let mut random = Random::new(self.seed, (self.round * 1000 + number) as u64);
         let mut connections: Vec<Option<Connection>> = self.gateways.iter().map(|_| None).collect();
+        let mut used = vec![Duration::ZERO; connections.len()];
         let mut records = Records::default();
         while !self.is_over() {
             Self::think(&mut random, READER_THINKS_MS);
             let gateway = random.below(self.gateways.len());
             let id = self.choose(&mut random);
             let begun = self.clock.elapsed();
+            if begun - used[gateway] > IDLE_MAX {
+                connections[gateway] = None;
+            }
             let (read, lost) = match &mut connections[gateway] {
                 Some(connection) => self.get(number, gateway, connection, id),
                 none => match Connection::open(self.gateways[gateway]) {
@@ -142,6 +148,7 @@ impl<'a> Load<'a> {
                     }
                 },
             };
+            used[gateway] = self.clock.elapsed();
             if lost {
                 connections[gateway] = None;
                 thread::sleep(RECONNECT_AFTER);

@@ -158,6 +158,7 @@ fn the_printed_settings_are_the_defaults() {
             "url",
             "schema",
             "ca_file",
+            "dir",
         ];
         named.filter(|rest| !without_default.iter().any(|name| rest.starts_with(name))).unwrap_or(line).to_owned()
     };
