@@ -7,8 +7,8 @@ use contract::reply::Page;
 use contract::wire::DecodeError;
 use contract::wire::cloudevents::{decode_command, encode_quarantined, encode_reply, encode_view};
 use contract::{
-    Action, Command, CommandId, Env, Key, Outcome, OutcomeStatus, Problem, Record, Registry, Reply, ReplyBody, Retry,
-    Slug, Stored, Timestamp, Topic, TypeName,
+    Action, Command, CommandId, Env, Key, Outcome, OutcomeStatus, Partition, Problem, Record, Registry, Reply,
+    ReplyBody, Retry, Slug, Stored, Timestamp, Topic, TypeName, partition,
 };
 
 use crate::database::{Change, Loaded};
@@ -82,6 +82,8 @@ pub(super) struct Context<'a> {
     pub(super) source: &'a str,
     /// The largest record of the stream.
     pub(super) message_bytes_max: usize,
+    /// Of each topic.
+    pub(super) partitions: u32,
 }
 
 impl Context<'_> {
@@ -97,7 +99,7 @@ impl Context<'_> {
                     Some(page) => run.listed(command, page),
                     None => break,
                 },
-                Ok(command) => run.command(command),
+                Ok(command) => run.command(command, event.stored.partition),
                 Err(error) => run.unreadable(&event.stored, error),
             }
             run.decided.count += 1;
@@ -126,7 +128,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn command(&mut self, command: &Command) {
+    fn command(&mut self, command: &Command, number: Partition) {
         let Some(entity_type) = self.context.registry.get(command.key.entity_type.as_str()) else {
             // The decoder let it pass, so the registry has it.
             return;
@@ -148,7 +150,9 @@ impl Run<'_> {
         if let Some(entity) = next {
             working.state = State::Live(entity);
         }
-        self.remember(outcome);
+        // Only on its key's partition a look-up is behind the command that it asks for, so only there it is the last word.
+        let last_word = || partition::of_key(command.key.to_string().as_bytes(), self.context.partitions) == number;
+        self.remember(outcome.filter(|outcome| outcome.status != OutcomeStatus::Unknown || last_word()));
         match answer {
             Answer::View(view) => {
                 self.count(Some(&view.key), command.action.name(), "view");

@@ -306,6 +306,7 @@ impl Worker {
             env: &*shared.env,
             source: &shared.source,
             message_bytes_max: shared.topology.message_bytes_max.saturating_sub(RUN_BYTES_MAX),
+            partitions: shared.topology.partitions,
         };
         let Decided { count, changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
         let events = &events[..count];
