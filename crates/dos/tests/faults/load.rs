@@ -19,6 +19,8 @@ const READERS: usize = 32;
 const WRITER_THINKS_MS: usize = 500;
 const READER_THINKS_MS: usize = 400;
 const RECONNECT_AFTER: Duration = Duration::from_millis(50);
+/// A gateway closes a connection that nothing was asked on for 10 s, perhaps just when something is.
+const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Entities that readers look at, besides those that all writers change.
 const KNOWN_MAX: usize = 300;
 
@@ -46,6 +48,12 @@ pub(crate) struct Load<'a> {
     pub(crate) gateways: &'a [SocketAddr],
     known: Mutex<VecDeque<String>>,
     over: AtomicBool,
+}
+
+/// A connection, and since when there is one.
+struct Kept {
+    connection: Connection,
+    since: Duration,
 }
 
 /// Ends the round, also where what happens in it panics.
@@ -98,21 +106,22 @@ impl<'a> Load<'a> {
         let (mut records, mut connected) = (Records::default(), None);
         while !self.is_over() {
             Self::think(&mut random, WRITER_THINKS_MS);
-            let Some((gateway, connection)) = &mut connected else {
+            let Some((gateway, kept)) = &mut connected else {
                 let gateway = random.below(self.gateways.len());
-                connected = Connection::open(self.gateways[gateway]).ok().map(|connection| (gateway, connection));
+                connected = self.connect(gateway).ok().map(|kept| (gateway, kept));
                 thread::sleep(if connected.is_some() { Duration::ZERO } else { RECONNECT_AFTER });
                 continue;
             };
             let (gateway, begun) = (*gateway, self.clock.elapsed());
-            let (write, lost) = writer.write(connection, (self.round, records.sent.len()), &mut random);
+            let (write, lost) = writer.write(&mut kept.connection, (self.round, records.sent.len()), &mut random);
             let ended = self.clock.elapsed();
             if let Outcome::Acknowledged { id, version, body, .. } = &write.outcome {
                 let seen = Seen::Version(*version, digest(body));
-                records.reads.push(Read { client: number, gateway, id: Some(id.clone()), begun, ended, seen });
+                let (client, connected) = (number, kept.since);
+                records.reads.push(Read { client, gateway, id: Some(id.clone()), connected, begun, ended, seen });
                 self.remember(id);
                 if random.below(4) == 0 {
-                    records.reads.push(self.get(number, gateway, connection, Some(id.clone())).0);
+                    records.reads.push(self.get(number, gateway, kept, Some(id.clone())).0);
                 }
             }
             if lost || random.below(20) == 0 {
@@ -125,23 +134,28 @@ impl<'a> Load<'a> {
 
     fn read(&self, number: usize) -> Records {
         let mut random = Random::new(self.seed, (self.round * 1000 + number) as u64);
-        let mut connections: Vec<Option<Connection>> = self.gateways.iter().map(|_| None).collect();
+        let mut connections: Vec<Option<Kept>> = self.gateways.iter().map(|_| None).collect();
+        let mut used = vec![Duration::ZERO; connections.len()];
         let mut records = Records::default();
         while !self.is_over() {
             Self::think(&mut random, READER_THINKS_MS);
             let gateway = random.below(self.gateways.len());
             let id = self.choose(&mut random);
             let begun = self.clock.elapsed();
+            if begun - used[gateway] > IDLE_MAX {
+                connections[gateway] = None;
+            }
             let (read, lost) = match &mut connections[gateway] {
-                Some(connection) => self.get(number, gateway, connection, id),
-                none => match Connection::open(self.gateways[gateway]) {
-                    Ok(connection) => self.get(number, gateway, none.insert(connection), id),
+                Some(kept) => self.get(number, gateway, kept, id),
+                none => match self.connect(gateway) {
+                    Ok(kept) => self.get(number, gateway, none.insert(kept), id),
                     Err(error) => {
                         let (seen, ended) = (Seen::Failed(error.to_string()), self.clock.elapsed());
-                        (Read { client: number, gateway, id, begun, ended, seen }, true)
+                        (Read { client: number, gateway, id, connected: begun, begun, ended, seen }, true)
                     }
                 },
             };
+            used[gateway] = self.clock.elapsed();
             if lost {
                 connections[gateway] = None;
                 thread::sleep(RECONNECT_AFTER);
@@ -149,6 +163,11 @@ impl<'a> Load<'a> {
             records.reads.push(read);
         }
         records
+    }
+
+    fn connect(&self, gateway: usize) -> std::io::Result<Kept> {
+        let since = self.clock.elapsed();
+        Ok(Kept { connection: Connection::open(self.gateways[gateway])?, since })
     }
 
     fn remember(&self, id: &str) {
@@ -173,16 +192,16 @@ impl<'a> Load<'a> {
     }
 
     /// One read, and whether the connection is lost.
-    fn get(&self, client: usize, gateway: usize, connection: &mut Connection, id: Option<String>) -> (Read, bool) {
+    fn get(&self, client: usize, gateway: usize, kept: &mut Kept, id: Option<String>) -> (Read, bool) {
         let path = id.as_ref().map_or("/contact?limit=5".to_owned(), |id| format!("/contact/{id}"));
         let begun = self.clock.elapsed();
-        let answer = connection.call("GET", &path, &[], "");
+        let answer = kept.connection.call("GET", &path, &[], "");
         let ended = self.clock.elapsed();
         let seen = match &answer {
             Ok(response) => seen(response, id.is_none()),
             Err(lost) => Seen::Failed(format!("{lost:?}")),
         };
-        (Read { client, gateway, id, begun, ended, seen }, answer.is_err())
+        (Read { client, gateway, id, connected: kept.since, begun, ended, seen }, answer.is_err())
     }
 }
 

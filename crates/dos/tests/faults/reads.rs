@@ -18,7 +18,8 @@ pub(crate) struct Read {
     pub(crate) gateway: usize,
     /// The entity; none for a list.
     pub(crate) id: Option<String>,
-    /// Since the run began.
+    /// When its connection was opened, since the run began.
+    pub(crate) connected: Duration,
     pub(crate) begun: Duration,
     pub(crate) ended: Duration,
     pub(crate) seen: Seen,
@@ -102,9 +103,9 @@ impl Shown {
     }
 }
 
-/// Whether its gateway was not there at some time of it.
+/// Whether its gateway was not there at some time of it, or its connection died with the gateway while nothing was asked.
 fn is_excused(read: &Read, outages: &[Outage]) -> bool {
-    let overlaps = |outage: &&Outage| read.begun <= outage.ended && read.ended >= outage.begun;
+    let overlaps = |outage: &&Outage| read.connected <= outage.ended && read.ended >= outage.begun;
     outages.iter().filter(|outage| outage.gateway == read.gateway).any(|outage| overlaps(&outage))
 }
 
@@ -114,7 +115,7 @@ mod tests {
 
     fn read(client: usize, gateway: usize, at: u64, seen: Seen) -> Read {
         let (begun, ended) = (Duration::from_secs(at), Duration::from_secs(at + 1));
-        Read { client, gateway, id: Some("a".to_owned()), begun, ended, seen }
+        Read { client, gateway, id: Some("a".to_owned()), connected: begun, begun, ended, seen }
     }
 
     fn seen(version: u64) -> Seen {
@@ -164,7 +165,10 @@ mod tests {
     fn a_read_that_fails_while_its_gateway_is_there() {
         let outage = Outage { gateway: 0, begun: Duration::from_secs(10), ended: Duration::from_secs(12) };
         let failed = |gateway, at| read(1, gateway, at, Seen::Failed("503".to_owned()));
-        assert_eq!(kinds(&mut Shown::default(), &[failed(0, 9), failed(0, 12)], &[outage]), []);
+        let mut on_a_dead_connection = failed(0, 20);
+        on_a_dead_connection.connected = Duration::from_secs(5);
+        let reads = [failed(0, 9), failed(0, 12), on_a_dead_connection];
+        assert_eq!(kinds(&mut Shown::default(), &reads, &[outage]), []);
         let reads = [failed(1, 11), failed(0, 8), failed(0, 13)];
         assert_eq!(kinds(&mut Shown::default(), &reads, &[outage]), [Kind::FailedRead; 3]);
     }

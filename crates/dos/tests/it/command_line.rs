@@ -42,15 +42,16 @@ impl Process {
         Self { child, lines, url: String::new() }
     }
 
-    /// Waits for the line that says where the API is; gives what was said until then.
+    /// Waits for the line that says where it is reached; gives what was said until then.
     pub(crate) fn until_ready(&mut self) -> String {
         let mut said = String::new();
         loop {
             let line =
                 self.lines.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|_| panic!("not ready; said: {said}"));
             said += &format!("{line}\n");
-            if let Some(rest) = line.strip_prefix("ready: API ") {
-                self.url = rest.split(' ').next().unwrap().to_owned();
+            if line.starts_with("ready: ") {
+                // The API's comes first; a store has its admin address alone.
+                self.url = line.split(' ').find(|word| word.starts_with("http")).unwrap_or_default().to_owned();
                 return said;
             }
         }
@@ -157,6 +158,7 @@ fn the_printed_settings_are_the_defaults() {
             "url",
             "schema",
             "ca_file",
+            "dir",
         ];
         named.filter(|rest| !without_default.iter().any(|name| rest.starts_with(name))).unwrap_or(line).to_owned()
     };

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use contract::{Env as _, Topic};
 use dos::env::System;
-use dos::settings::Views;
 use serde_json::json;
 
-use crate::harness::{Api, PATIENCE, on_redis};
+use crate::harness::{Api, PATIENCE, Shape};
 
 /// How many commands there have been.
 async fn commands(api: &Api) -> u64 {
@@ -17,7 +16,12 @@ async fn commands(api: &Api) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_gateway_asked_for_another_reads_from_redis() {
-    let mut api = Api::start_with(Views::OnDemand, on_redis).await;
+    for shape in [Shape::EmbeddedRedis, Shape::KafkaPostgresRedis] {
+        reads_from_redis(Api::start_with(shape, |_| {}).await).await;
+    }
+}
+
+async fn reads_from_redis(mut api: Api) {
     let id = api.provider("One").await;
     let (path, missing) = (format!("/provider/{id}"), "/provider/missing");
     // The first reads ask the data store; what it says is kept in Redis, where the next process finds it.
@@ -57,7 +61,7 @@ async fn what_one_gateway_asked_for_another_reads_from_redis() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_is_not_there_costs_nothing_but_speed() {
-    let api = Api::start_with(Views::OnDemand, |settings| {
+    let api = Api::start_with(Shape::EmbeddedOnDemand, |settings| {
         settings.redis.url = Some("redis://:secret@127.0.0.1:1/".into());
     })
     .await;
@@ -68,9 +72,15 @@ async fn a_redis_that_is_not_there_costs_nothing_but_speed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_begins_with_the_snapshot() {
+    for shape in [Shape::Embedded, Shape::KafkaPostgres] {
+        begins_with_the_snapshot(shape).await;
+    }
+}
+
+async fn begins_with_the_snapshot(shape: Shape) {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("snapshot");
-    let mut api = Api::start_with(Views::Materialised, |settings| settings.snapshot.dir = Some(dir.clone())).await;
+    let mut api = Api::start_with(shape, |settings| settings.snapshot.dir = Some(dir.clone())).await;
     let mut ids = Vec::new();
     for n in 0..20 {
         ids.push(api.provider(&format!("{n}")).await);

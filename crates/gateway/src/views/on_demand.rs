@@ -173,11 +173,11 @@ impl OnDemand {
         self.cache.insert(key.clone(), Slot::Unreadable);
     }
 
-    /// Forgets what is older than a version that is known to exist.
+    /// Forgets what is older than a version that is known to exist; that the latest record cannot be read stays so.
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
         self.tell(key, version);
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
-            None => Op::Nop,
+            None | Some(Slot::Unreadable) => Op::Nop,
             Some(slot) if slot.version() >= version => Op::Nop,
             Some(_) => Op::Remove,
         });
@@ -187,7 +187,7 @@ impl OnDemand {
     pub(crate) fn forget_other(&self, key: &Key, object: &[u8]) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(held)) if held.object() == object => Op::Nop,
-            None => Op::Nop,
+            None | Some(Slot::Unreadable) => Op::Nop,
             Some(_) => Op::Remove,
         });
     }

@@ -7,8 +7,8 @@ use contract::reply::Page;
 use contract::wire::DecodeError;
 use contract::wire::cloudevents::{decode_command, encode_quarantined, encode_reply, encode_view};
 use contract::{
-    Action, Command, CommandId, Digest, Env, Key, Outcome, OutcomeStatus, Problem, Record, Registry, Reply, ReplyBody,
-    Retry, Slug, Stored, Topic, TypeName,
+    Action, Command, CommandId, Digest, Env, Key, Outcome, OutcomeStatus, Partition, Problem, Record, Registry, Reply,
+    ReplyBody, Retry, Slug, Stored, Topic, TypeName, partition,
 };
 
 use crate::database::{Change, IndexChange, Loaded};
@@ -91,6 +91,8 @@ pub(super) struct Context<'a> {
     pub(super) message_bytes_max: usize,
     /// Whether the index of lists is kept.
     pub(super) lists: bool,
+    /// Of each topic.
+    pub(super) partitions: u32,
 }
 
 impl Context<'_> {
@@ -106,7 +108,7 @@ impl Context<'_> {
                     Some(page) => run.listed(command, page),
                     None => break,
                 },
-                Ok(command) => run.command(command),
+                Ok(command) => run.command(command, event.stored.partition),
                 Err(error) => run.unreadable(&event.stored, error),
             }
             run.decided.count += 1;
@@ -135,7 +137,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn command(&mut self, command: &Command) {
+    fn command(&mut self, command: &Command, number: Partition) {
         let Some(entity_type) = self.context.registry.get(command.key.entity_type.as_str()) else {
             // The decoder let it pass, so the registry has it.
             return;
@@ -159,7 +161,9 @@ impl Run<'_> {
         if next.is_some() {
             working.state = next;
         }
-        self.remember(outcome);
+        // Only on its key's partition a look-up is behind the command that it asks for, so only there it is the last word.
+        let last_word = || partition::of_key(command.key.to_string().as_bytes(), self.context.partitions) == number;
+        self.remember(outcome.filter(|outcome| outcome.status != OutcomeStatus::Unknown || last_word()));
         if let Some(keyed) = keyed {
             self.loaded.keyed.insert(keyed.idempotency.key, keyed.clone());
             self.decided.keyed.push(keyed);

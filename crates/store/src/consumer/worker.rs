@@ -308,6 +308,7 @@ impl Worker {
             source: &shared.source,
             message_bytes_max: shared.topology.message_bytes_max.saturating_sub(RUN_BYTES_MAX),
             lists: shared.lists,
+            partitions: shared.topology.partitions,
         };
         let Decided { count, changes, outcomes, keyed, outgoing, tally } = context.decide(events, loaded, pages);
         let events = &events[..count];

@@ -72,8 +72,11 @@ impl Mark {
     /// Looks for the first mark. Blocks; in a marked set it is the first record.
     pub(super) fn find(options: &Options, context: Context) -> Result<Option<Self>, KafkaError> {
         let consumer: BaseConsumer<Context> = options.reader().create_with_context(context)?;
+        let topic = options.topic(Topic::Views);
+        // What is assigned before the leader is known is looked for again only after half a second.
+        consumer.fetch_metadata(Some(&topic), SILENCE_MAX)?;
         let mut list = TopicPartitionList::new();
-        list.add_partition_offset(&options.topic(Topic::Views), 0, rdkafka::Offset::Beginning)?;
+        list.add_partition_offset(&topic, 0, rdkafka::Offset::Beginning)?;
         consumer.assign(&list)?;
         loop {
             match consumer.poll(SILENCE_MAX) {

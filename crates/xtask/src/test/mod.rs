@@ -5,6 +5,7 @@
 
 mod browser;
 mod dependencies;
+mod deploy;
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -45,6 +46,8 @@ enum Group {
     Faults,
     /// The API reference in headless Chromium
     Browser,
+    /// The files in `deploy/`, by linters and schemas
+    Deploy,
 }
 
 impl Group {
@@ -61,6 +64,7 @@ impl Group {
             Self::Tests => run_tests(),
             Self::Faults => faults::run_bounded(),
             Self::Browser => browser::run(),
+            Self::Deploy => deploy::run(),
         }
     }
 }
