@@ -118,6 +118,7 @@ fn an_unknown_operation_stays_so() {
                 key: Key::parse(name).unwrap(),
                 action: Action::Create(fields),
                 precondition: None,
+                idempotency: None,
                 time: alone.world.now(),
                 source: "/gateway/test".to_owned(),
                 request_id: None,
