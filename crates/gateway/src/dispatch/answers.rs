@@ -218,10 +218,14 @@ fn outcome_of(command: CommandId, answer: &Answer) -> Outcome {
         Answer::Reply(reply) => match &reply.body {
             ReplyBody::Rejected(problem) => (OutcomeStatus::Failed, None, Some(problem.clone())),
             ReplyBody::Outcome(outcome) => return outcome.clone(),
-            ReplyBody::Repeated(repeat) => match &repeat.answer {
-                FirstAnswer::Rejected(problem) => (OutcomeStatus::Failed, repeat.version, Some(problem.clone())),
-                FirstAnswer::Object(_) | FirstAnswer::Deleted => (OutcomeStatus::Succeeded, repeat.version, None),
-            },
+            ReplyBody::Repeated(repeat) => {
+                let (status, problem) = match &repeat.answer {
+                    FirstAnswer::Rejected(problem) => (OutcomeStatus::Failed, Some(problem.clone())),
+                    FirstAnswer::Object(_) | FirstAnswer::Deleted => (OutcomeStatus::Succeeded, None),
+                };
+                let entity = (repeat.key != reply.key).then(|| repeat.key.clone());
+                return Outcome { command, status, version: repeat.version, entity, problem, created: None };
+            }
             _ => (OutcomeStatus::Succeeded, reply.version, None),
         },
     };

@@ -12,7 +12,7 @@ matrix! {
     a_body_that_is_too_large
     ids_outside_the_grammar
     heads_that_are_too_large
-    conditions_that_are_not_offered_are_not_passed_over
+    conditions_that_cannot_be_read_are_not_passed_over
     what_is_not_acceptable
     a_slow_body_is_told_so(|settings| settings.http.receive_timeout_ms = 300)
     an_object_that_would_be_too_large
@@ -145,17 +145,23 @@ async fn heads_that_are_too_large(api: Api) {
     api.raw(request.as_bytes()).await.expect_problem(414, "uri-too-long");
 }
 
-async fn conditions_that_are_not_offered_are_not_passed_over(api: Api) {
+async fn conditions_that_cannot_be_read_are_not_passed_over(api: Api) {
     let id = api.provider("n").await;
     let path = format!("/provider/{id}");
     for (name, value) in [
-        ("if-match", "\"1-0\""),
-        ("if-unmodified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
-        ("if-none-match", "\"1-0\""),
-        ("idempotency-key", "0123456789abcdef"),
+        ("if-match", "1-0"),
+        ("if-match", "\"1-0"),
+        ("if-unmodified-since", "yesterday"),
+        ("if-modified-since", "Thu, 01 Jan 1970 00:00:00 GMT"),
+        ("if-none-match", "*, \"1-0\""),
+        ("idempotency-key", "0123456789abcde"),
+        ("idempotency-key", "0123456789 abcdef"),
     ] {
-        let answer = Answer::of(api.request("PUT", &path).header(name, value).json(&json!({"name": "m"}))).await;
-        assert_eq!(answer.expect_problem(400, "invalid-request").places(), [name]);
+        for method in ["PUT", "DELETE"] {
+            let answer = Answer::of(api.request(method, &path).header(name, value).json(&json!({"name": "m"}))).await;
+            assert_eq!(answer.expect_problem(400, "invalid-request").places(), [name]);
+            assert_eq!(answer.json["retry"], json!("no"));
+        }
     }
     let post =
         api.request("POST", "/provider").header("if-none-match", "*").json(&json!({"name": "n", "published": 1}));

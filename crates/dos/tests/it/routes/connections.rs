@@ -92,8 +92,14 @@ async fn doubled_headers_are_not_passed_over(api: Api) {
 
 async fn conditions_and_tokens_that_are_not_offered(api: Api) {
     let id = api.provider("n").await;
-    for name in ["if-match", "if-unmodified-since", "consistency-token", "idempotency-key"] {
-        let answer = Answer::of(api.request("GET", &format!("/provider/{id}")).header(name, "x")).await;
+    let path = format!("/provider/{id}");
+    for (method, path, name) in [
+        ("GET", path.as_str(), "consistency-token"),
+        ("PUT", &path, "consistency-token"),
+        ("GET", "/provider", "if-match"),
+        ("GET", "/openapi.json", "if-unmodified-since"),
+    ] {
+        let answer = Answer::of(api.request(method, path).header(name, "x").json(&json!({}))).await;
         assert_eq!(answer.expect_problem(400, "invalid-request").places(), [name]);
     }
     let known = Answer::of(api.request("GET", &format!("/provider/{id}")).header("authorization", "Bearer x")).await;

@@ -85,5 +85,5 @@ async fn what_was_never_sent_is_404(api: Api) {
 async fn waits_are_honoured(api: Api) {
     let request = api.request("POST", "/provider").header("prefer", "wait=100, return=minimal");
     let answer = Answer::of(request.json(&json!({"name": "n", "published": 1}))).await;
-    assert_eq!(answer.expect(201).header("preference-applied"), Some("wait=30"));
+    assert_eq!(answer.expect(201).header("preference-applied"), Some("wait=30, return=minimal"));
 }

@@ -115,9 +115,8 @@ pub(super) fn shared() -> Map<String, Value> {
     add("pending", "Not yet carried out", with(pending, "created", CREATED.into()));
     add("succeeded", "Carried out", with(succeeded, "created", CREATED.into()));
     add("failed", "Refused", with(failed, "created", CREATED.into()));
-    // What is invalid depends on the type; each has an example of its own. Idempotency keys are not offered yet.
-    let others = |slug: &&Slug| ![Slug::InvalidEntity, Slug::IdempotencyKeyReused].contains(slug);
-    for slug in Slug::ALL.iter().filter(others) {
+    // What is invalid depends on the type; each has an example of its own.
+    for slug in Slug::ALL.iter().filter(|slug| **slug != Slug::InvalidEntity) {
         let summary = slug.title();
         let (found, instance) = (sample(*slug), format!("/provider/{ID}"));
         add(slug.as_str(), summary, problem(&found, &instance));
@@ -141,9 +140,9 @@ fn sample(slug: Slug) -> Problem {
     let detail = match slug {
         Slug::InvalidJson => "not valid JSON: EOF while parsing a string at line 3 column 18",
         Slug::NotFound => missing.as_str(),
-        Slug::MethodNotAllowed => "DELETE is not offered here; offered are GET, HEAD, PUT, OPTIONS",
+        Slug::MethodNotAllowed => "POST is not offered here; offered are GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
         Slug::NotAcceptable => "application/json is what this path offers; accept it or leave Accept out",
-        Slug::UnsupportedMediaType => "send the body as application/json",
+        Slug::UnsupportedMediaType => "send the body with one Content-Type: application/json",
         Slug::PreconditionFailed => exists.as_str(),
         Slug::NoAnswer => "the data store did not answer in time; try again",
         other => other.explanation().trim(),
@@ -163,6 +162,7 @@ fn sample(slug: Slug) -> Problem {
         Slug::InvalidJson
         | Slug::Forbidden
         | Slug::Gone
+        | Slug::IdempotencyKeyReused
         | Slug::PreconditionFailed
         | Slug::BodyTooLarge
         | Slug::UnsupportedMediaType

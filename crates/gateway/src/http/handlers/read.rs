@@ -7,7 +7,7 @@ use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use super::super::conditions::not_modified;
+use super::super::conditions::{holds, not_modified};
 use super::super::middleware::Call;
 use super::super::request::{check_accept, query, wants_no_cache};
 use super::super::response::{self, Answered, Failure};
@@ -23,6 +23,7 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
     query(call.parts.uri.query(), &[])?;
     let key = Key::new(resource.entity_type.name().clone(), id);
     let held = if wants_no_cache(&call.parts.headers) { retrieve(call, &key).await? } else { look(call, &key).await? };
+    holds(&call.parts.headers, &held)?;
     Ok(answer(call, &held))
 }
 
