@@ -63,7 +63,8 @@ impl Place {
 
     /// `dos` with this place's settings; `words` begin with the command.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let file = self.folder.path().join("settings.toml");
+        // Each has a file of its own: one that was just started may not have read it yet.
+        let file = self.folder.path().join(format!("settings-{}.toml", System::new().uuid()));
         let mut text = std::fs::File::create(&file).unwrap();
         // Two partitions make a start cheap and have more than one of everything.
         let kafka = format!("kafka.topic_prefix = \"{}.\"\nkafka.partitions = 2\n", self.name);
