@@ -1,8 +1,16 @@
 //! What the system is measured against, and what fills it. `cargo xtask bench` runs these and compares.
 
+mod canned;
+#[cfg(feature = "kafka")]
+mod clients;
 mod fill;
 mod limit;
+mod maker;
+#[cfg(feature = "kafka")]
+mod round_trip;
 mod scan;
+#[cfg(feature = "kafka")]
+mod topic;
 
 use std::process::ExitCode;
 
@@ -22,6 +30,16 @@ enum Command {
     Fill(fill::Arguments),
     /// Read every view of a data folder with plain SQLite: the limit of a restart
     Scan(scan::Arguments),
+    /// Answer every request with one canned response, once its body went through Kafka, PostgreSQL and Kafka: the limit of
+    /// a write in the scaled shape
+    #[cfg(feature = "kafka")]
+    RoundTrip(round_trip::Arguments),
+    /// Fill a topic with many views, as the store would have published them
+    #[cfg(feature = "kafka")]
+    FillTopic(topic::FillArguments),
+    /// Read a topic to its end with a bare consumer: the limit of a cold start
+    #[cfg(feature = "kafka")]
+    ReadTopic(topic::ReadArguments),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +47,12 @@ fn main() -> ExitCode {
         Command::Limit(arguments) => limit::run(&arguments),
         Command::Fill(arguments) => fill::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
+        #[cfg(feature = "kafka")]
+        Command::RoundTrip(arguments) => round_trip::run(&arguments),
+        #[cfg(feature = "kafka")]
+        Command::FillTopic(arguments) => topic::fill(&arguments),
+        #[cfg(feature = "kafka")]
+        Command::ReadTopic(arguments) => topic::read(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

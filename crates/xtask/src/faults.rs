@@ -14,6 +14,8 @@ const REPORT: &str = "docs/faults.md";
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// What one fault of each kind takes: load, fault, recovery, check.
 const ROUNDS_LIMIT: Duration = Duration::from_secs(10 * 60);
+/// How many times as long as promised things may take in the run that is part of the test command.
+const BOUNDED_PATIENCE: u32 = 4;
 
 /// Arguments of `faults`.
 #[derive(clap::Args)]
@@ -46,10 +48,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     test.run(ROUNDS_LIMIT * arguments.rounds)
 }
 
-/// One fault of each kind, with another seed each time.
+/// One fault of each kind, with another seed each time. On whatever machine it is: the full run judges the times.
 pub(crate) fn run_bounded() -> Result<()> {
     build(&[])?;
-    test(&[]).run(ROUNDS_LIMIT)
+    test(&[]).env("DOS_TEST_FAULTS_PATIENCE", BOUNDED_PATIENCE.to_string()).run(ROUNDS_LIMIT)
 }
 
 /// With the features that the whole workspace is built with, so that nothing is built twice.

@@ -16,7 +16,7 @@ use crate::shared::load::Writer;
 use crate::shared::random::Random;
 use crate::topic::History;
 
-/// A write waits so long for its outcome if its client does not say.
+/// How long a client waits for the outcome of a write: as long as the gateway would if it did not say.
 const WRITE_WAIT: Duration = Duration::from_secs(5);
 /// What an answer may come later than that, on a machine that is busy.
 const LATE_MAX: Duration = Duration::from_millis(2500);
@@ -36,7 +36,7 @@ const BROKEN_MAX: usize = 5;
 const GETS_AT_ONCE: usize = 8;
 
 /// What the environment asks for: `DOS_TEST_FAULTS_ROUNDS`, `_SEED`, `_REPORT`, a file to write the figures into, and
-/// `_PATIENCE`: on a machine that does other things as well, every promised time may be so many times as long.
+/// `_PATIENCE`: on a machine that does other things as well, clients wait so many times as long, and so may everything.
 struct Plan {
     /// Of each kind.
     rounds: usize,
@@ -100,7 +100,8 @@ fn nothing_is_lost_whatever_dies() {
     println!("faults: {} rounds, DOS_TEST_FAULTS_SEED={}", schedule.len(), plan.seed);
     let (begun, cluster) = (Instant::now(), Cluster::start());
     println!("everything is up after {:.1} s", begun.elapsed().as_secs_f64());
-    let writers = (0..WRITERS).map(|number| Writer::new(number, plan.seed)).collect();
+    let wait = (WRITE_WAIT * plan.patience).as_secs();
+    let writers = (0..WRITERS).map(|number| Writer::new(number, plan.seed).waiting(wait)).collect();
     let (checker, shown, history) = (Checker::default(), Shown::default(), History::default());
     let report = Report::new(plan.seed, plan.patience);
     let mut run = Run { plan, cluster, writers, history, checker, shown, report, broken: 0 };
@@ -208,7 +209,7 @@ fn excused(done: &Done) -> Vec<Outage> {
 fn in_time(sent: &[Sent], patience: u32) -> Vec<Violation> {
     let is_late = |sent: &&Sent| {
         let lost = matches!(sent.write.outcome, Outcome::Unknown { operation: None });
-        !lost && sent.ended - sent.begun > WRITE_WAIT + LATE_MAX * patience
+        !lost && sent.ended - sent.begun > (WRITE_WAIT + LATE_MAX) * patience
     };
     sent.iter().filter(is_late).map(|sent| told(Kind::Late, sent)).collect()
 }

@@ -23,6 +23,8 @@ pub(crate) struct Writer {
     number: usize,
     seed: u64,
     own: Vec<String>,
+    /// `Prefer` of writes that do not choose another.
+    prefer: Option<String>,
 }
 
 /// A write before it is sent.
@@ -37,7 +39,13 @@ struct Step {
 
 impl Writer {
     pub(crate) fn new(number: usize, seed: u64) -> Self {
-        Self { number, seed, own: Vec::new() }
+        Self { number, seed, own: Vec::new(), prefer: None }
+    }
+
+    /// Waits so long for each answer, and not as long as the gateway would have it.
+    pub(crate) fn waiting(mut self, seconds: u64) -> Self {
+        self.prefer = Some(format!("wait={seconds}"));
+        self
     }
 
     /// Writes until the connection is lost, or `count` times.
@@ -65,7 +73,10 @@ impl Writer {
         let marker = format!("{MARKER}{round}-{}-{number}", self.number);
         let step = self.step(&marker, round, number, random);
         let body = Value::Object(step.patch.clone()).to_string();
-        let answer = connection.call(step.method, &step.path, &step.headers, &body);
+        let respond_async = step.headers.contains(&RESPOND_ASYNC);
+        let mut headers: Vec<(&str, &str)> = step.headers.clone();
+        headers.extend(self.prefer.as_deref().filter(|_| !respond_async).map(|prefer| ("prefer", prefer)));
+        let answer = connection.call(step.method, &step.path, &headers, &body);
         let outcome = outcome(&answer);
         if let Outcome::Acknowledged { id, .. } = &outcome
             && step.creates
@@ -76,7 +87,6 @@ impl Writer {
                 self.own.swap_remove(random.below(OWN_MAX));
             }
         }
-        let respond_async = step.headers.contains(&RESPOND_ASYNC);
         let Step { entity, creates, patch, .. } = step;
         (Write { marker, writer: self.number, entity, creates, respond_async, patch, outcome }, answer.is_err())
     }

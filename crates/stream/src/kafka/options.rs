@@ -157,6 +157,10 @@ impl Options {
             // After a broker came back nobody should wait long.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // A broker that comes back may name no broker at all for a moment, and then nobody is left to ask: begin anew
+            // with those that were set, long before the five minutes of the default.
+            .set("metadata.recovery.strategy", "rebootstrap")
+            .set("metadata.recovery.rebootstrap.trigger.ms", "5000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("topic.metadata.refresh.interval.ms", "30000")

@@ -3,10 +3,12 @@
 //! Every result is a ratio: rounds alternate between the two sides and the median of the rounds' ratios counts. No test
 //! command runs this, as no test may depend on speed.
 
+mod coldstart;
 mod machine;
 mod reads;
 mod report;
 mod restart;
+mod roundtrip;
 mod server;
 mod writes;
 mod wrk;
@@ -37,7 +39,7 @@ pub(crate) struct Arguments {
     /// Measure the programs as they were built last.
     #[arg(long)]
     no_build: bool,
-    /// Entities of the restart.
+    /// Entities of the restart and of the cold start.
     #[arg(long, default_value_t = 1_000_000)]
     entities: u64,
 }
@@ -50,6 +52,10 @@ enum Bench {
     Writes,
     /// From start to ready, and memory, against a plain scan of the same rows
     Restart,
+    /// `POST /service` through Kafka and PostgreSQL, against a bare loop through both
+    Roundtrip,
+    /// From start to ready with the views on Kafka, from nothing and from a snapshot, against a bare consumer
+    Coldstart,
 }
 
 impl Display for Bench {
@@ -62,7 +68,9 @@ impl Display for Bench {
 /// Builds, measures and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.no_build {
-        Program::cargo().args(["build", "--release", "-p", "dos", "-p", "bench"]).run(BUILD_LIMIT)?;
+        Program::cargo()
+            .args(["build", "--release", "-p", "dos", "-p", "bench", "--features", "dos/kafka"])
+            .run(BUILD_LIMIT)?;
     }
     println!("\n{}", machine::describe());
     let mut reports = Vec::new();
@@ -76,13 +84,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Bench::Reads => reads::run(arguments)?,
             Bench::Writes => writes::run(arguments)?,
             Bench::Restart => restart::run(arguments)?,
+            Bench::Roundtrip => roundtrip::run(arguments)?,
+            Bench::Coldstart => coldstart::run(arguments)?,
         };
         println!("{report}");
         reports.push((bench, report));
     }
     println!("\n== summary");
     for (bench, report) in &reports {
-        report.goals().for_each(|goal| println!("{bench:<8} {goal}"));
+        report.goals().for_each(|goal| println!("{bench:<9} {goal}"));
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use super::report::{Bound, Report, median_ratio};
 use super::server::{Server, exchange, free_address};
-use super::wrk::{self, describe, rates};
+use super::wrk::{self, CONNECTIONS, describe, rates};
 use super::{Arguments, machine, release, scratch};
 use crate::packages::ensure_package;
 use crate::shell::workspace_root;
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Report> {
         for (address, loads) in sides.iter().zip(&mut loads) {
             // The first round warms up.
             let seconds = if round == 0 { 1 } else { arguments.seconds };
-            let load = wrk::run("reads.lua", *address, seconds, &[&list])?;
+            let load = wrk::run("reads.lua", *address, CONNECTIONS, seconds, &[&list])?;
             if round > 0 {
                 loads.push(load);
             }

@@ -11,7 +11,7 @@ pub(super) struct Report {
 
 /// A ratio and its goal.
 pub(super) struct Goal {
-    what: &'static str,
+    what: String,
     ratio: f64,
     bound: Bound,
 }
@@ -31,8 +31,8 @@ impl Report {
     }
 
     /// Adds a ratio.
-    pub(super) fn goal(&mut self, what: &'static str, ratio: f64, bound: Bound) {
-        self.goals.push(Goal { what, ratio, bound });
+    pub(super) fn goal(&mut self, what: impl Into<String>, ratio: f64, bound: Bound) {
+        self.goals.push(Goal { what: what.into(), ratio, bound });
     }
 
     pub(super) fn goals(&self) -> impl Iterator<Item = &Goal> {

@@ -56,7 +56,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Report> {
     Ok(report(arguments, &scans, &starts, object_bytes))
 }
 
-fn figure(line: &str, name: &str) -> Result<f64> {
+pub(super) fn figure(line: &str, name: &str) -> Result<f64> {
     let words: Vec<&str> = line.split(' ').collect();
     let at = words.iter().position(|word| *word == name);
     let value = at.and_then(|at| words.get(at + 1)?.parse().ok());

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 
 use super::report::{Bound, Report, median_ratio};
 use super::server::{Server, exchange};
-use super::wrk::{self, describe, rates};
+use super::wrk::{self, CONNECTIONS, describe, rates};
 use super::{Arguments, release, scratch};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -29,13 +29,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Report> {
             let mut dos = start_dos(&data, &folder)?;
             let address = dos.ready(START_LIMIT)?;
             fs::write(&response, create(address)?)?;
-            wrk::run("writes.lua", address, seconds, &[&body, first.as_ref()])?
+            wrk::run("writes.lua", address, CONNECTIONS, seconds, &[&body, first.as_ref()])?
         };
         let file = folder.join("limit.log");
         let limit = {
             let mut limit = start_limit(&file, &response, &folder)?;
             let address = limit.ready(START_LIMIT)?;
-            wrk::run("writes.lua", address, seconds, &[&body, first.as_ref()])?
+            wrk::run("writes.lua", address, CONNECTIONS, seconds, &[&body, first.as_ref()])?
         };
         fs::remove_dir_all(&data)?;
         fs::remove_file(&file)?;
@@ -64,7 +64,7 @@ fn start_limit(file: &Path, response: &Path, folder: &Path) -> Result<Server> {
 }
 
 /// The body; NUMBER becomes a number of twelve digits.
-fn service() -> String {
+pub(super) fn service() -> String {
     let description = "Cheshire Wildlife Trust is working towards its vision of \\\"A Cheshire Region richer in \
         Wildlife\\\": to stand up for wildlife and the environment; create and enhance wildlife havens; inspire people \
         about the natural world; foster sustainable living. Open Monday to Friday, 9am \u{2013} 5pm.";
@@ -76,7 +76,7 @@ fn service() -> String {
 }
 
 /// One create; the whole response.
-fn create(address: SocketAddr) -> Result<Vec<u8>> {
+pub(super) fn create(address: SocketAddr) -> Result<Vec<u8>> {
     let body = service().replace("NUMBER", "000000000000");
     let length = body.len();
     let response = exchange(

@@ -10,8 +10,8 @@ use super::report::median;
 use crate::packages::ensure_package;
 use crate::shell::{Program, workspace_root};
 
-/// Connections, as the goals say.
-const CONNECTIONS: &str = "64";
+/// Connections, as most goals say.
+pub(super) const CONNECTIONS: u32 = 64;
 
 /// What one run measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,12 +22,18 @@ pub(super) struct Load {
     pub(super) p99_ms: f64,
 }
 
-/// Runs `wrk -t1 -c64` with a script of `bench/wrk`. Any answer but a success is an error.
-pub(super) fn run(script: &str, address: SocketAddr, seconds: u64, arguments: &[&Path]) -> Result<Load> {
+/// Runs `wrk -t1` with a script of `bench/wrk` and so many connections. Any answer but a success is an error.
+pub(super) fn run(
+    script: &str,
+    address: SocketAddr,
+    connections: u32,
+    seconds: u64,
+    arguments: &[&Path],
+) -> Result<Load> {
     let wrk = ensure_package("wrk", "wrk")?;
     let script = workspace_root().join("bench/wrk").join(script);
     let program = Program::new(wrk)
-        .args(["-t1", "-c", CONNECTIONS, "--timeout", "10s", "-d", &format!("{seconds}s"), "-s"])
+        .args(["-t1", "-c", &connections.to_string(), "--timeout", "10s", "-d", &format!("{seconds}s"), "-s"])
         .args([script.as_os_str(), format!("http://{address}").as_ref(), "--".as_ref()])
         .args(arguments);
     let output = program.output()?;

@@ -78,14 +78,9 @@ async fn lists_lack_what_was_deleted(api: Api) {
 }
 
 async fn a_delete_is_an_operation_too(api: Api) {
-    // An answer that is there at once is given though nobody waits for it.
-    let (path, accepted) = eventually(async || {
-        let path = format!("/provider/{}", api.provider("n").await);
-        let answer = Answer::of(api.request("DELETE", &path).header("prefer", "respond-async")).await;
-        (answer.status == 202).then_some((path, answer))
-    })
-    .await;
-    let operation = accepted.header("location").unwrap().to_owned();
+    let path = format!("/provider/{}", api.provider("n").await);
+    let accepted = Answer::of(api.request("DELETE", &path).header("prefer", "respond-async")).await;
+    let operation = accepted.expect(202).header("location").unwrap().to_owned();
     let ended = eventually(async || {
         let answer = api.get(&operation).await;
         (answer.expect(200).json["status"] != json!("pending")).then_some(answer)

@@ -1,6 +1,7 @@
 //! `dos` processes on real servers, with topics, a schema and a folder of their own.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -62,14 +63,12 @@ impl Place {
 
     /// `dos` with this place's settings; `words` begin with the command.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let file = self.folder.path().join("settings.toml");
+        // Each has a file of its own: one that was just started may not have read it yet.
+        let file = self.folder.path().join(format!("settings-{}.toml", System::new().uuid()));
+        let mut text = std::fs::File::create(&file).unwrap();
         // Two partitions make a start cheap and have more than one of everything.
         let kafka = format!("kafka.topic_prefix = \"{}.\"\nkafka.partitions = 2\n", self.name);
-        let text = format!("{kafka}database.schema = \"{}\"\n{}", self.name, self.settings);
-        // Another process of this place may be about to read it: it must never be there half written.
-        let whole = file.with_extension("new");
-        std::fs::write(&whole, text).unwrap();
-        std::fs::rename(&whole, &file).unwrap();
+        write!(text, "{kafka}database.schema = \"{}\"\n{}", self.name, self.settings).unwrap();
         let mut command = dos();
         command.args(words).arg("--config").arg(file).env("DOS_KAFKA__BROKERS", server("DOS_TEST_KAFKA"));
         // Only a store reads it.
