@@ -8,7 +8,7 @@ use anyhow::Result;
 use contract::wire::cloudevents::encode_view;
 use contract::{Env, Record, Topic};
 use dos::env::System;
-use store::database::{Batch, Change, Marks};
+use store::database::{Batch, Change, IndexChange, Marks};
 use store::{Database as _, Sqlite};
 use stream::embedded::{Embedded, Options};
 
@@ -46,19 +46,32 @@ async fn fill(arguments: &Arguments) -> Result<()> {
     let options = Options { partitions: arguments.partitions, ..Options::default() };
     let stream = Embedded::open(&arguments.data_dir, options, Arc::clone(&env))?;
     let database = Sqlite::open(stream.clone()).await?;
+    // The store that is started on the file makes it, where it needs it.
+    database.index(None).await?;
     let maker = Maker::new(&arguments.like, Arc::clone(&env))?;
     let owner = database.take(0).await?.owner;
     let (mut number, mut object_bytes, mut expected) = (0, 0, None);
     while number < arguments.count {
         let end = arguments.count.min(number + BATCH);
         let made: Vec<_> = (number..end).map(|number| made(&maker, number)).collect::<Result<_>>()?;
-        object_bytes += made.iter().map(|(change, _)| change.entity.object.len() as u64).sum::<u64>();
+        object_bytes += made.iter().map(|(_, view)| view.value.len() as u64).sum::<u64>();
         let (changes, outgoing) = made.into_iter().map(|(change, view)| (change, (Topic::Views, view))).unzip();
         let time = env.now();
-        let (outcomes, marks, forget_before) = (Vec::new(), Marks::default(), maker.begun());
+        let (outcomes, keyed, marks, forget_before) = (Vec::new(), Vec::new(), Marks::default(), maker.begun());
         // No command was read, so the position stays where a new log begins.
-        let batch =
-            Batch { partition: 0, owner, expected, next: 0, changes, outcomes, time, forget_before, outgoing, marks };
+        let batch = Batch {
+            partition: 0,
+            owner,
+            expected,
+            next: 0,
+            changes,
+            outcomes,
+            keyed,
+            time,
+            forget_before,
+            outgoing,
+            marks,
+        };
         database.commit(batch).await?;
         (number, expected) = (end, Some(0));
     }
@@ -68,7 +81,7 @@ async fn fill(arguments: &Arguments) -> Result<()> {
 }
 
 fn made(maker: &Maker, number: u64) -> Result<(Change, Record)> {
-    let (key, entity) = maker.entity(number)?;
-    let record = encode_view(&entity.view(key.clone()), SOURCE);
-    Ok((Change { key, expected: None, moved: false, entity }, record))
+    let (key, revision) = maker.entity(number)?;
+    let record = encode_view(&revision.view(key.clone()), SOURCE);
+    Ok((Change::new(key, None, revision, IndexChange::default()), record))
 }

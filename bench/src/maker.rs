@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use contract::{CommandId, EntityId, EntityType, Env, Key, Registry, Timestamp, json};
 use serde_json::{Map, Value};
-use store::decide::Entity;
+use store::decide::{Entity, Revision};
 
 /// The source of the views made here.
 pub(crate) const SOURCE: &str = "/store/1";
@@ -36,7 +36,7 @@ impl Maker {
     }
 
     /// The first version of an entity.
-    pub(crate) fn entity(&self, number: u64) -> Result<(Key, Entity)> {
+    pub(crate) fn entity(&self, number: u64) -> Result<(Key, Revision)> {
         let count = self.rows.len() as u64;
         let mut fields = self.rows[usize::try_from(number % count)?].clone();
         if let Some(Value::String(name)) = fields.get_mut("name") {
@@ -48,7 +48,8 @@ impl Maker {
         let object = bytes::Bytes::from(self.entity_type.render(&id, &fields, time, time));
         let key = Key::new(self.entity_type.name().clone(), id);
         let (data_schema, command) = (Arc::clone(&self.data_schema), CommandId(self.env.uuid()));
-        Ok((key, Entity { version: 1, object, data_schema, created: time, updated: time, time, command }))
+        let entity = Entity { version: 1, object, data_schema, created: time, updated: time, time, command };
+        Ok((key, Revision::Live(entity)))
     }
 }
 

@@ -65,9 +65,9 @@ pub(crate) fn fill(arguments: &FillArguments) -> Result<()> {
             let end = arguments.count.min(number + BATCH);
             let mut appends = Vec::new();
             for number in number..end {
-                let (key, entity) = maker.entity(number)?;
-                object_bytes += entity.object.len();
-                appends.push(stream.append(Topic::Views, encode_view(&entity.view(key), SOURCE)));
+                let (key, revision) = maker.entity(number)?;
+                object_bytes += revision.live().map_or(0, |entity| entity.object.len());
+                appends.push(stream.append(Topic::Views, encode_view(&revision.view(key), SOURCE)));
             }
             try_join_all(appends).await?;
             number = end;

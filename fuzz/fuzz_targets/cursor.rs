@@ -24,8 +24,9 @@ fn cursor(text: &str) -> bool {
     let command = Command {
         id: CommandId::parse("019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f").expect("a UUID"),
         key: Key::list(REGISTRY.iter().next().expect("a type").name().clone()),
-        action: Action::List(ListQuery { limit: 50, after: Some(cursor.after) }),
+        action: Action::List(ListQuery { limit: 50, after: Some(cursor.after), ..ListQuery::default() }),
         precondition: None,
+        idempotency: None,
         time: Timestamp::default(),
         source: "/gateway/1".to_owned(),
         request_id: None,

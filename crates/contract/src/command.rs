@@ -1,13 +1,12 @@
 //! What a gateway asks of the data store.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::id::{CommandId, EntityId, Key};
+use crate::id::{CommandId, Key};
+use crate::idempotency::Idempotency;
+use crate::list::ListQuery;
+use crate::precondition::Precondition;
 use crate::time::Timestamp;
-
-/// The most rows that a list command asks for.
-pub const LIST_LIMIT_MAX: usize = 200;
 
 /// One request to the data store.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,8 +17,10 @@ pub struct Command {
     pub key: Key,
     /// What to do.
     pub action: Action,
-    /// A condition on the entity's state, decided by the data store.
+    /// Conditions on the entity's state, decided by the data store.
     pub precondition: Option<Precondition>,
+    /// What a write that is sent again is known by, beside its id; none on reads.
+    pub idempotency: Option<Idempotency>,
     /// When the gateway made it.
     pub time: Timestamp,
     /// Who made it, such as `/gateway/1`.
@@ -37,6 +38,8 @@ pub enum Action {
     Create(Map<String, Value>),
     /// Merges these fields into the entity [RFC 7396]; `created` and `updated` among them are kept.
     Update(Map<String, Value>),
+    /// Deletes the entity; its version goes on.
+    Delete,
     /// Answers with the entity; with an operation, answers with that command's outcome instead.
     Retrieve {
         /// The command whose outcome is asked for.
@@ -52,6 +55,7 @@ impl Action {
         match self {
             Self::Create(_) => "create",
             Self::Update(_) => "update",
+            Self::Delete => "delete",
             Self::Retrieve { .. } => "retrieve",
             Self::List(_) => "list",
         }
@@ -59,50 +63,6 @@ impl Action {
 
     /// Whether it may change the entity.
     pub const fn is_write(&self) -> bool {
-        matches!(self, Self::Create(_) | Self::Update(_))
-    }
-}
-
-/// A condition on the entity's state, in the words of RFC 9110 section 13.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precondition {
-    /// `If-None-Match: *`: it must not exist.
-    Absent,
-}
-
-/// A page of a type's entities, oldest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    /// Rows at most.
-    pub limit: usize,
-    /// Where the page before ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<ListPosition>,
-}
-
-/// A place in the order of a list: by `created`, then by id.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ListPosition {
-    /// The last row's `created`.
-    pub created: Timestamp,
-    /// The last row's id.
-    pub id: EntityId,
-}
-
-/// `["2026-01-01T00:00:00Z","id"]`, so that the events stay readable.
-impl Serialize for ListPosition {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.created.to_string(), self.id.as_str()).serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for ListPosition {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error;
-        let (created, id) = <(String, String)>::deserialize(deserializer)?;
-        let created = Timestamp::parse(&created).ok_or_else(|| D::Error::custom("a time in RFC 3339 is expected"))?;
-        let id = EntityId::parse(&id).ok_or_else(|| D::Error::custom("an entity id is expected"))?;
-        Ok(Self { created, id })
+        matches!(self, Self::Create(_) | Self::Update(_) | Self::Delete)
     }
 }

@@ -44,6 +44,8 @@ slugs! {
     NotAcceptable = 406 "not-acceptable" "No acceptable media type";
     /// The request, or its body, did not arrive in time. Send it again over a faster connection.
     RequestTimeout = 408 "request-timeout" "The request took too long to arrive";
+    /// The entity was deleted, and stays so: `PUT` with `If-None-Match: *` creates it anew at the same id.
+    Gone = 410 "gone" "Deleted";
     /// A condition of the request does not hold for the entity as it is; nothing was changed. Read it again and decide anew.
     PreconditionFailed = 412 "precondition-failed" "A precondition does not hold";
     /// The body is larger than 1 MiB.
@@ -56,6 +58,8 @@ slugs! {
     InvalidEntity = 422 "invalid-entity" "The entity is not valid";
     /// The object would be larger than 512 KiB after this write; nothing was changed.
     EntityTooLarge = 422 "entity-too-large" "The entity would be too large";
+    /// The `Idempotency-Key` came before with another request: another method, path, query, condition or body. A key stands for one request; take a new one for a new request.
+    IdempotencyKeyReused = 422 "idempotency-key-reused" "The idempotency key belongs to another request";
     /// The request's header fields are too many or too long.
     HeadersTooLarge = 431 "headers-too-large" "The header fields are too large";
     /// The gateway failed in a way that it did not foresee. Report it with the `request_id`.

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::command::ListPosition;
 use crate::id::{CommandId, Key};
+use crate::list::ListPosition;
 use crate::problem::Problem;
+use crate::spelled;
 use crate::time::Timestamp;
 
 /// The answer to one command.
@@ -37,6 +38,18 @@ pub enum ReplyBody {
     Listed(Page),
     /// What became of a command: asked for, or because the command came again.
     Outcome(Outcome),
+    /// The write had the idempotency key of an earlier one: that one's answer.
+    Repeated(Repeat),
+}
+
+impl Reply {
+    /// The state that the answer tells of: a gateway must not show an older one behind it. None for what depends on none.
+    pub fn depends_on(&self) -> Option<(&Key, u64)> {
+        match &self.body {
+            ReplyBody::Repeated(repeat) => Some((&repeat.key, repeat.version?)),
+            _ => Some((&self.key, self.version?)),
+        }
+    }
 }
 
 impl ReplyBody {
@@ -48,6 +61,7 @@ impl ReplyBody {
             Self::Retrieved(_) => "retrieved",
             Self::Listed(_) => "listed",
             Self::Outcome(_) => "outcome",
+            Self::Repeated(_) => "repeated",
         }
     }
 }
@@ -77,18 +91,21 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
     /// The command it is about.
-    #[serde(with = "command_id")]
+    #[serde(with = "spelled::one")]
     pub command: CommandId,
     /// Succeeded, failed, or never seen.
     pub status: OutcomeStatus,
     /// The version that the write led to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+    /// The entity it is about, where that is not the command's own: the command repeated one that had created it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "spelled::option")]
+    pub entity: Option<Key>,
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<Problem>,
     /// When the gateway made the command.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "timestamp")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "spelled::option")]
     pub created: Option<Timestamp>,
 }
 
@@ -104,36 +121,97 @@ pub enum OutcomeStatus {
     Unknown,
 }
 
-mod command_id {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+/// The first answer to an idempotency key, with everything that is needed to give it again, byte for byte, whatever has
+/// become of the entity since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeat {
+    /// The command that was carried out, or refused, then.
+    pub command: CommandId,
+    /// The entity it was about: not that of the command that is answered, where both were to create one at a new id.
+    pub key: Key,
+    /// What it did.
+    pub action: WriteAction,
+    /// The entity's version that led to the answer; none where it never existed.
+    pub version: Option<u64>,
+    /// The answer.
+    pub answer: FirstAnswer,
+}
 
-    use crate::id::CommandId;
+/// What a write does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WriteAction {
+    /// It creates the entity.
+    Create,
+    /// It merges fields into it.
+    Update,
+    /// It deletes it.
+    Delete,
+}
 
-    pub(super) fn serialize<S: Serializer>(id: &CommandId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(id)
-    }
+/// What a write was answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstAnswer {
+    /// The entity as it was then, new or unchanged.
+    Object(Current),
+    /// The entity was deleted.
+    Deleted,
+    /// The write was refused.
+    Rejected(Problem),
+}
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CommandId, D::Error> {
-        CommandId::parse(&String::deserialize(deserializer)?).ok_or_else(|| D::Error::custom("a UUID is expected"))
+/// [`Repeat`] as JSON, in replies and in databases. The object's text is kept to the byte.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RepeatText {
+    #[serde(with = "spelled::one")]
+    command: CommandId,
+    #[serde(with = "spelled::one")]
+    key: Key,
+    action: WriteAction,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    object: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "spelled::option")]
+    view_time: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem>,
+}
+
+impl Serialize for Repeat {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::Error;
+        let (object, view_time, problem) = match &self.answer {
+            FirstAnswer::Object(current) => {
+                let text = String::from_utf8(current.object.to_vec()).map_err(S::Error::custom)?;
+                (Some(RawValue::from_string(text).map_err(S::Error::custom)?), Some(current.view_time), None)
+            }
+            FirstAnswer::Deleted => (None, None, None),
+            FirstAnswer::Rejected(problem) => (None, None, Some(problem.clone())),
+        };
+        let Self { command, action, version, .. } = *self;
+        RepeatText { command, key: self.key.clone(), action, version, object, view_time, problem }.serialize(serializer)
     }
 }
 
-mod timestamp {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use crate::time::Timestamp;
-
-    #[expect(clippy::ref_option, reason = "the signature that serde calls")]
-    pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-        match time {
-            Some(time) => serializer.collect_str(time),
-            None => serializer.serialize_none(),
+impl<'de> Deserialize<'de> for Repeat {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        use serde::de::Error;
+        let RepeatText { command, key, action, version, object, view_time, problem } =
+            RepeatText::deserialize(deserializer)?;
+        let answer = match (action, version, object, view_time, problem) {
+            (WriteAction::Create | WriteAction::Update, Some(_), Some(object), Some(view_time), None) => {
+                let object = Box::<str>::from(object).into_string().into();
+                FirstAnswer::Object(Current { object, view_time })
+            }
+            (WriteAction::Delete, Some(_), None, None, None) => FirstAnswer::Deleted,
+            (_, _, None, None, Some(problem)) => FirstAnswer::Rejected(problem),
+            _ => return Err(D::Error::custom("an object with its time and version, or a problem, is expected")),
+        };
+        if key.id.is_none() {
+            return Err(D::Error::custom("the key of an entity is expected"));
         }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| Timestamp::parse(&text).ok_or_else(|| D::Error::custom("a time in RFC 3339 is expected")))
-            .transpose()
+        Ok(Self { command, key, action, version, answer })
     }
 }

@@ -16,9 +16,9 @@ pub struct View {
     pub time: Timestamp,
     /// The command that made it.
     pub correlation: CommandId,
-    /// The full object as JSON: `id`, every declared field in schema order, `created`, `updated`.
-    pub object: Bytes,
-    /// Names the schema the object was written with, as in [`crate::EntityType::data_schema`].
+    /// The full object as JSON: `id`, every declared field in schema order, `created`, `updated`. None: the entity was deleted.
+    pub object: Option<Bytes>,
+    /// Names the schema the object was written with, as in [`crate::EntityType::data_schema`]; empty without an object.
     pub data_schema: String,
 }
 
@@ -36,7 +36,7 @@ pub struct ViewRef<'a> {
     /// As in [`View`].
     pub correlation: CommandId,
     /// As in [`View`].
-    pub object: &'a Bytes,
+    pub object: Option<&'a Bytes>,
     /// As in [`View`].
     pub data_schema: &'a str,
 }
@@ -50,7 +50,7 @@ impl ViewRef<'_> {
             version: self.version,
             time: self.time,
             correlation: self.correlation,
-            object: self.object.clone(),
+            object: self.object.cloned(),
             data_schema: self.data_schema.to_owned(),
         })
     }

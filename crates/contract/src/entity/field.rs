@@ -71,6 +71,11 @@ impl Field {
         let schema = Value::Object(properties.clone());
         Ok(Self { name: name.to_owned(), alias, required, filter, kind, default, schema, validator })
     }
+
+    /// What an entity with these fields shows: the default where it is unset.
+    pub fn shown<'a>(&'a self, fields: &'a Map<String, Value>) -> &'a Value {
+        fields.get(&self.name).filter(|value| !value.is_null()).unwrap_or(&self.default)
+    }
 }
 
 fn check_default(default: &Value, validator: &jsonschema::Validator) -> Result<(), String> {

@@ -6,6 +6,7 @@
 //! honoured is refused when it is loaded.
 
 mod field;
+mod filter;
 mod registry;
 mod render;
 mod schema;

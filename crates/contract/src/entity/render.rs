@@ -27,8 +27,7 @@ impl EntityType {
             out.push(b',');
             let _ = serde_json::to_writer(&mut out, &field.name);
             out.push(b':');
-            let value = fields.get(&field.name).filter(|value| !value.is_null()).unwrap_or(&field.default);
-            let _ = serde_json::to_writer(&mut out, value);
+            let _ = serde_json::to_writer(&mut out, field.shown(fields));
         }
         let _ = write!(out, ",\"created\":\"{created}\",\"updated\":\"{updated}\"}}");
         out.shrink_to_fit();

@@ -2,9 +2,9 @@
 //!
 //! | topic | key | type |
 //! |---|---|---|
-//! | commands | `type:id`, for a list `type:` | `dos.<type>.create`, `.update`, `.retrieve`, `.list` |
-//! | views | `type:id` | `dos.<type>.view` |
-//! | replies | command id | `dos.<type>.rejected`, `.unchanged`, `.retrieved`, `.listed`, `.outcome` |
+//! | commands | `type:id`, for a list `type:` | `dos.<type>.create`, `.update`, `.delete`, `.retrieve`, `.list` |
+//! | views | `type:id` | `dos.<type>.view`, `.deleted` |
+//! | replies | command id | `dos.<type>.rejected`, `.unchanged`, `.retrieved`, `.listed`, `.outcome`, `.repeated` |
 //! | quarantine | `topic:partition:offset` | the event as it came, with the reason in the header `dos_reason` |
 //!
 //! Beyond the contract's attributes: `storerun` (on what a store publishes from its outbox: the uninterrupted run of appends that
@@ -12,16 +12,19 @@
 //! `.unchanged` and `.retrieved`: when the version came to be, as `time` is when the reply was made).
 
 use bytes::Bytes;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::DecodeError;
 use super::headers::{Attributes, key_of, unreadable};
-use crate::command::{Action, Command, LIST_LIMIT_MAX, Precondition};
-use crate::entity::Registry;
+use crate::command::{Action, Command};
+use crate::entity::{EntityType, Registry};
 use crate::id::{CommandId, EntityId, Key};
+use crate::idempotency::{Digest, Idempotency};
 use crate::json;
+use crate::list::ListQuery;
+use crate::precondition::Precondition;
 use crate::record::{Headers, Record, Stored, Topic};
 use crate::reply::{Current, Reply, ReplyBody};
 use crate::time::Timestamp;
@@ -33,7 +36,6 @@ const REASON: &str = "dos_reason";
 const KEY: &str = "dos_key";
 const CUT: &str = "dos_cut";
 const JSON: &str = "application/json";
-const IF_NONE_MATCH_ANY: &str = "if-none-match: *";
 const STORE_RUN: &str = "ce_storerun";
 
 /// The most bytes that [`with_run`] adds to a record.
@@ -62,13 +64,15 @@ pub fn encode_command(command: &Command, registry: &Registry) -> Record {
     let (value, dataschema) = match &command.action {
         Action::Create(data) | Action::Update(data) => (to_json(data), entity_type.map(|t| t.data_schema())),
         Action::List(query) => (to_json(query), None),
-        Action::Retrieve { .. } => (Bytes::new(), None),
+        Action::Delete | Action::Retrieve { .. } => (Bytes::new(), None),
     };
     let operation = match &command.action {
         Action::Retrieve { operation } => operation.map(|id| id.to_string()),
         _ => None,
     };
     let id = command.id.to_string();
+    let precondition = command.precondition.as_ref().map(ToString::to_string);
+    let digests = command.idempotency.map(|sent| (sent.key.to_string(), sent.fingerprint.to_string()));
     let headers = Attributes {
         specversion: Some(SPEC_VERSION),
         id: Some(&id),
@@ -78,7 +82,9 @@ pub fn encode_command(command: &Command, registry: &Registry) -> Record {
         time: Some(&command.time.to_string()),
         dataschema,
         correlationid: Some(&id),
-        precondition: command.precondition.map(|Precondition::Absent| IF_NONE_MATCH_ANY),
+        precondition: precondition.as_deref(),
+        idempotencykey: digests.as_ref().map(|(key, _)| &**key),
+        fingerprint: digests.as_ref().map(|(_, fingerprint)| &**fingerprint),
         operation: operation.as_deref(),
         requestid: command.request_id.as_deref(),
         traceparent: command.traceparent.as_deref(),
@@ -98,23 +104,25 @@ fn read_command(record: &Record, registry: &Registry) -> Result<Command, String>
     let attributes = Attributes::read(record)?;
     let (entity_type, name) = attributes.kind()?;
     let key = key_of(record).ok_or("its key is not of the form type:id")?;
-    if registry.get(entity_type).is_none() {
+    let Some(known) = registry.get(entity_type) else {
         return Err(format!("there is no entity type {entity_type:?} here"));
-    }
+    };
     if key.entity_type.as_str() != entity_type || key.id.is_some() == (name == "list") {
         return Err(format!("its key {key} does not go with its type dos.{entity_type}.{name}"));
     }
-    let action = read_action(name, &attributes, &record.value)?;
-    let precondition = match attributes.precondition {
-        None => None,
-        Some(IF_NONE_MATCH_ANY) => Some(Precondition::Absent),
-        Some(other) => return Err(format!("its precondition {other:?} is not known")),
-    };
+    let action = read_action(name, &attributes, &record.value, known)?;
+    let precondition = attributes.precondition.map(Precondition::parse).transpose();
+    let precondition = precondition.map_err(|reason| format!("its precondition {reason}"))?;
+    let idempotency = read_idempotency(&attributes)?;
+    if idempotency.is_some() && !action.is_write() {
+        return Err(format!("an idempotencykey does not go with its type dos.{entity_type}.{name}"));
+    }
     Ok(Command {
         id: attributes.require_correlation()?,
         key,
         action,
         precondition,
+        idempotency,
         time: attributes.require_time()?,
         source: attributes.source.unwrap_or_default().to_owned(),
         request_id: attributes.requestid.map(str::to_owned),
@@ -122,7 +130,23 @@ fn read_command(record: &Record, registry: &Registry) -> Result<Command, String>
     })
 }
 
-fn read_action(name: &str, attributes: &Attributes<'_>, value: &Bytes) -> Result<Action, String> {
+fn read_idempotency(attributes: &Attributes<'_>) -> Result<Option<Idempotency>, String> {
+    let digest = |text: &str| Digest::parse(text).ok_or("its idempotencykey or fingerprint is no digest");
+    match (attributes.idempotencykey, attributes.fingerprint) {
+        (None, None) => Ok(None),
+        (Some(key), Some(fingerprint)) => {
+            Ok(Some(Idempotency { key: digest(key)?, fingerprint: digest(fingerprint)? }))
+        }
+        _ => Err("it has one of idempotencykey and fingerprint without the other".to_owned()),
+    }
+}
+
+fn read_action(
+    name: &str,
+    attributes: &Attributes<'_>,
+    value: &Bytes,
+    entity_type: &EntityType,
+) -> Result<Action, String> {
     let fields = || {
         attributes.require_json()?;
         json::parse_object(value).map_err(|error| format!("its data: {error}"))
@@ -130,43 +154,51 @@ fn read_action(name: &str, attributes: &Attributes<'_>, value: &Bytes) -> Result
     match name {
         "create" => fields().map(Action::Create),
         "update" => fields().map(Action::Update),
+        "delete" => Ok(Action::Delete),
         "retrieve" => {
             let operation = attributes.operation.map(|id| CommandId::parse(id).ok_or("its operation is no UUID"));
             Ok(Action::Retrieve { operation: operation.transpose()? })
         }
         "list" => {
-            let query: crate::ListQuery = from_json(fields()?)?;
-            match query.limit {
-                1..=LIST_LIMIT_MAX => Ok(Action::List(query)),
-                limit => Err(format!("its limit {limit} is not between 1 and {LIST_LIMIT_MAX}")),
+            let query: ListQuery = from_json(fields()?)?;
+            match query.faults(entity_type).first() {
+                None => Ok(Action::List(query)),
+                Some(fault) => Err(format!("its data: {:?} {}", fault.place, fault.detail)),
             }
         }
         other => Err(format!("there is no command {other:?}")),
     }
 }
 
-/// Writes a view; `source` names the store.
+/// Writes a view, or that the entity was deleted; `source` names the store.
 pub fn encode_view(view: &View, source: &str) -> Record {
     let key = view.key.to_string();
+    let (name, value, data_schema) = match &view.object {
+        Some(object) => ("view", object.clone(), Some(&*view.data_schema)),
+        None => {
+            let id = view.key.id.as_ref().map_or("", EntityId::as_str);
+            ("deleted", to_json(&DeletedText { id }), None)
+        }
+    };
     let headers = Attributes {
         specversion: Some(SPEC_VERSION),
         // A view is the same event however often it is written.
         id: Some(&format!("{key}:{}", view.version)),
         source: Some(source),
-        r#type: Some(&event_type(&view.key, "view")),
+        r#type: Some(&event_type(&view.key, name)),
         subject: view.key.id.as_ref().map(EntityId::as_str),
         time: Some(&view.time.to_string()),
-        dataschema: Some(&view.data_schema),
+        dataschema: data_schema,
         correlationid: Some(&view.correlation.to_string()),
         version: Some(&view.version.to_string()),
         content_type: Some(JSON),
         ..Attributes::default()
     }
     .write();
-    Record { key: key.into(), headers, value: view.object.clone() }
+    Record { key: key.into(), headers, value }
 }
 
-/// Reads a view. That its object is JSON is not checked here.
+/// Reads a view, or that the entity was deleted. That its object is JSON is not checked here.
 pub fn decode_view(record: &Record) -> Result<View, DecodeError> {
     let view = decode_view_ref(record)?;
     view.to_view().ok_or_else(|| unreadable(record, None, NO_ENTITY_KEY.to_owned()))
@@ -184,18 +216,22 @@ fn read_view(record: &Record) -> Result<ViewRef<'_>, String> {
     let (entity_type, name) = attributes.kind()?;
     let key = std::str::from_utf8(&record.key).ok().and_then(|key| key.split_once(':'));
     let (key_type, id) = key.filter(|(_, id)| EntityId::is_valid(id)).ok_or(NO_ENTITY_KEY)?;
-    if key_type != entity_type || name != "view" {
+    if key_type != entity_type || !["view", "deleted"].contains(&name) {
         return Err(format!("dos.{entity_type}.{name} is no view of {key_type}:{id}"));
     }
     attributes.require_json()?;
+    let is_live = name == "view";
+    if !is_live && from_slice::<DeletedText<'_>>(&record.value)?.id != id {
+        return Err("its data names another entity than its key".to_owned());
+    }
     Ok(ViewRef {
         entity_type: key_type,
         id,
         version: attributes.version()?.ok_or("it has no version")?,
         time: attributes.require_time()?,
         correlation: attributes.require_correlation()?,
-        object: &record.value,
-        data_schema: attributes.dataschema.unwrap_or_default(),
+        object: is_live.then_some(&record.value),
+        data_schema: attributes.dataschema.filter(|_| is_live).unwrap_or_default(),
     })
 }
 
@@ -206,6 +242,7 @@ pub fn encode_reply(reply: &Reply, source: &str) -> Record {
         ReplyBody::Unchanged(current) | ReplyBody::Retrieved(current) => current.object.clone(),
         ReplyBody::Listed(page) => to_json(page),
         ReplyBody::Outcome(outcome) => to_json(outcome),
+        ReplyBody::Repeated(repeat) => to_json(repeat),
     };
     let view_time = match &reply.body {
         ReplyBody::Unchanged(current) | ReplyBody::Retrieved(current) => Some(current.view_time.to_string()),
@@ -254,6 +291,7 @@ fn read_reply(record: &Record) -> Result<Reply, String> {
         "retrieved" => ReplyBody::Retrieved(current()?),
         "listed" => ReplyBody::Listed(from_slice(&record.value)?),
         "outcome" => ReplyBody::Outcome(from_slice(&record.value)?),
+        "repeated" => ReplyBody::Repeated(from_slice(&record.value)?),
         other => return Err(format!("there is no reply {other:?}")),
     };
     let version = attributes.version()?;
@@ -323,6 +361,12 @@ pub fn decode_quarantined(record: &Record) -> Option<Quarantined> {
     Some(Quarantined { topic, place: place.to_owned(), reason, record })
 }
 
+/// The data of `dos.<type>.deleted`.
+#[derive(Serialize, Deserialize)]
+struct DeletedText<'a> {
+    id: &'a str,
+}
+
 fn event_type(key: &Key, name: &str) -> String {
     format!("dos.{}.{name}", key.entity_type)
 }
@@ -332,7 +376,7 @@ fn to_json(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 
-fn from_slice<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+fn from_slice<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     serde_json::from_slice(bytes).map_err(|error| format!("its data: {error}"))
 }
 

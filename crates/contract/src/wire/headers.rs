@@ -46,6 +46,8 @@ attributes! {
     version b"ce_version"
     viewtime b"ce_viewtime"
     precondition b"ce_precondition"
+    idempotencykey b"ce_idempotencykey"
+    fingerprint b"ce_fingerprint"
     operation b"ce_operation"
     requestid b"ce_requestid"
     traceparent b"ce_traceparent"

@@ -1,13 +1,15 @@
 //! Anything at all: ids, times, JSON, bodies, events.
 
 use bytes::Bytes;
-use contract::command::LIST_LIMIT_MAX;
 use contract::entity::Kind;
+use contract::list::{FILTER_VALUES_MAX, IDS_MAX, LIST_LIMIT_MAX, name_key};
+use contract::precondition::{Tag, Tags};
 use contract::problem::Place;
-use contract::reply::{Current, Page};
+use contract::reply::{Current, FirstAnswer, Page, WriteAction};
 use contract::{
-    Action, Command, CommandId, EntityId, EntityType, FieldError, Key, ListPosition, ListQuery, Outcome, OutcomeStatus,
-    Precondition, Problem, Registry, Reply, ReplyBody, Retry, Slug, Timestamp, TypeName, View,
+    Action, Command, CommandId, Digest, EntityId, EntityType, FieldError, Idempotency, Key, ListPosition, ListQuery,
+    Outcome, OutcomeStatus, Precondition, Problem, Registry, Repeat, Reply, ReplyBody, Retry, Slug, Sort, SortBy,
+    SortKey, Timestamp, TypeName, View,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -130,35 +132,103 @@ pub(crate) fn body(entity_type: &EntityType) -> BoxedStrategy<Map<String, Value>
         .boxed()
 }
 
-/// One of the registry's types, with complete fields.
-pub(crate) fn entity(registry: &Registry) -> impl Strategy<Value = (TypeName, Map<String, Value>)> + use<> {
-    let types: Vec<_> = registry.iter().map(|t| (t.name().clone(), good_fields(t))).collect();
-    prop::sample::select(types).prop_flat_map(|(name, fields)| (Just(name), fields))
-}
-
 fn label() -> impl Strategy<Value = String> {
     text().prop_filter("CloudEvents wants a source", |text| !text.is_empty())
 }
 
+fn position_in(by: SortBy) -> BoxedStrategy<ListPosition> {
+    let key = match by {
+        SortBy::Created | SortBy::Updated => timestamp().prop_map(SortKey::Time).boxed(),
+        SortBy::Name => {
+            let name = text().prop_map(|text| SortKey::Name(name_key(&text)));
+            prop_oneof![4 => name, 1 => Just(SortKey::Unnamed)].boxed()
+        }
+    };
+    (key, entity_id()).prop_map(|(key, id)| ListPosition { key, id }).boxed()
+}
+
 fn position() -> impl Strategy<Value = ListPosition> {
-    (timestamp(), entity_id()).prop_map(|(created, id)| ListPosition { created, id })
+    prop_oneof![position_in(SortBy::Created), position_in(SortBy::Name)]
+}
+
+fn sort() -> impl Strategy<Value = Sort> {
+    let by = prop::sample::select(vec![SortBy::Created, SortBy::Updated, SortBy::Name]);
+    (by, any::<bool>()).prop_map(|(by, descending)| Sort { by, descending })
+}
+
+/// Lists that the type can answer.
+fn list_query(entity_type: &EntityType) -> BoxedStrategy<ListQuery> {
+    let mut filter = Just(std::collections::BTreeMap::new()).boxed();
+    for field in entity_type.fields().iter().filter(|field| field.filter) {
+        let (name, kind) = (field.name.clone(), field.kind);
+        let value = match (kind, name.as_str()) {
+            (Kind::Flag, _) => prop::sample::select(vec!["0", "1", ""]).prop_map(str::to_owned).boxed(),
+            (_, "flagged") => prop::sample::select(vec!["true", "false", ""]).prop_map(str::to_owned).boxed(),
+            _ => text_without_nul().boxed(),
+        };
+        let values =
+            option::weighted(0.2, prop_oneof![9 => vec(value.clone(), 1..4), 1 => vec(value, FILTER_VALUES_MAX)]);
+        filter = (filter, values)
+            .prop_map(move |(mut filter, values)| {
+                filter.extend(values.map(|values| (name.clone(), values)));
+                filter
+            })
+            .boxed();
+    }
+    let ids = option::weighted(0.2, prop::collection::btree_set(entity_id(), 1..=IDS_MAX));
+    let ids = ids.prop_map(|ids| ids.map(|ids| ids.into_iter().collect::<Vec<_>>()));
+    (filter, option::weighted(0.3, timestamp()), ids, sort(), 1..=LIST_LIMIT_MAX)
+        .prop_flat_map(|(filter, modified_after, ids, sort, limit)| {
+            option::of(position_in(sort.by)).prop_map(move |after| ListQuery {
+                filter: filter.clone(),
+                modified_after,
+                ids: ids.clone(),
+                sort,
+                limit,
+                after,
+            })
+        })
+        .boxed()
+}
+
+pub(crate) fn tags() -> impl Strategy<Value = Tags> {
+    let tag = (any::<bool>(), "[!#-~\u{80}-\u{2ff}]{0,12}").prop_map(|(weak, opaque)| Tag { weak, opaque });
+    prop_oneof![1 => Just(Tags::Any), 4 => vec(tag, 0..4).prop_map(Tags::Listed)]
+}
+
+pub(crate) fn precondition() -> impl Strategy<Value = Precondition> {
+    let parts = (option::of(tags()), option::of(tags()), option::of(timestamp()));
+    let all = parts.prop_map(|(if_match, if_none_match, if_unmodified_since)| Precondition {
+        if_match,
+        if_none_match,
+        if_unmodified_since,
+    });
+    all.prop_filter("at least one condition", |precondition| !precondition.is_empty())
+}
+
+fn idempotency() -> impl Strategy<Value = Idempotency> {
+    (any::<[u8; 32]>(), any::<[u8; 32]>())
+        .prop_map(|(key, fingerprint)| Idempotency { key: Digest(key), fingerprint: Digest(fingerprint) })
 }
 
 pub(crate) fn command(registry: &Registry) -> impl Strategy<Value = Command> + use<> {
-    let list = (1..=LIST_LIMIT_MAX, option::of(position())).prop_map(|(limit, after)| ListQuery { limit, after });
-    let rest = (command_id(), any::<bool>(), timestamp(), label(), option::of(text()), option::of(text()));
-    (entity(registry), entity_id(), 0..4_u8, option::of(command_id()), list, rest).prop_map(
-        |((name, fields), id, action, operation, list, rest)| {
-            let (command, absent, time, source, request_id, traceparent) = rest;
+    let types: Vec<_> = registry.iter().map(|t| (t.name().clone(), good_fields(t), list_query(t))).collect();
+    let typed = prop::sample::select(types).prop_flat_map(|(name, fields, list)| (Just(name), fields, list));
+    let labels = (command_id(), timestamp(), label(), option::of(text()), option::of(text()));
+    let conditions = (option::of(precondition()), option::of(idempotency()));
+    (typed, entity_id(), 0..5_u8, option::of(command_id()), conditions, labels).prop_map(
+        |((name, fields, list), id, action, operation, (precondition, idempotency), labels)| {
+            let (command, time, source, request_id, traceparent) = labels;
             let action = match action {
                 0 => Action::Create(fields),
                 1 => Action::Update(fields),
-                2 => Action::Retrieve { operation },
+                2 => Action::Delete,
+                3 => Action::Retrieve { operation },
                 _ => Action::List(list),
             };
             let key = if action.name() == "list" { Key::list(name) } else { Key::new(name, id) };
-            let precondition = absent.then_some(Precondition::Absent);
-            Command { id: command, key, action, precondition, time, source, request_id, traceparent }
+            let idempotency = idempotency.filter(|_| action.is_write());
+            Command { id: command, key, action, precondition, idempotency, time, source, request_id, traceparent }
         },
     )
 }
@@ -168,14 +238,11 @@ fn full_object() -> impl Strategy<Value = Bytes> {
 }
 
 pub(crate) fn view() -> impl Strategy<Value = View> {
-    (key(), 1..=u64::MAX, timestamp(), command_id(), full_object(), text()).prop_map(
-        |(key, version, time, correlation, object, data_schema)| View {
-            key,
-            version,
-            time,
-            correlation,
-            object,
-            data_schema,
+    let object = option::weighted(0.8, full_object());
+    (key(), 1..=u64::MAX, timestamp(), command_id(), object, text()).prop_map(
+        |(key, version, time, correlation, object, data_schema)| {
+            let data_schema = if object.is_some() { data_schema } else { String::new() };
+            View { key, version, time, correlation, object, data_schema }
         },
     )
 }
@@ -195,10 +262,38 @@ pub(crate) fn problem() -> impl Strategy<Value = Problem> {
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     let status = vec![OutcomeStatus::Succeeded, OutcomeStatus::Failed, OutcomeStatus::Unknown];
-    let rest = (option::of(any::<u64>()), option::of(problem()), option::of(timestamp()));
-    (command_id(), prop::sample::select(status), rest).prop_map(|(command, status, (version, problem, created))| {
-        Outcome { command, status, version, problem, created }
-    })
+    let rest = (option::of(any::<u64>()), option::of(key()), option::of(problem()), option::of(timestamp()));
+    (command_id(), prop::sample::select(status), rest).prop_map(
+        |(command, status, (version, entity, problem, created))| Outcome {
+            command,
+            status,
+            version,
+            entity,
+            problem,
+            created,
+        },
+    )
+}
+
+pub(crate) fn repeat() -> impl Strategy<Value = Repeat> {
+    let current = (full_object(), timestamp()).prop_map(|(object, view_time)| Current { object, view_time });
+    let answer = prop_oneof![
+        current.prop_map(FirstAnswer::Object),
+        Just(FirstAnswer::Deleted),
+        problem().prop_map(FirstAnswer::Rejected),
+    ];
+    (command_id(), key(), option::of(1..=u64::MAX), 0..3_u8, answer).prop_map(
+        |(command, key, version, action, answer)| {
+            let action = match (&answer, action) {
+                (FirstAnswer::Deleted, _) => WriteAction::Delete,
+                (FirstAnswer::Rejected(_), 2) => WriteAction::Delete,
+                (_, 0) => WriteAction::Create,
+                _ => WriteAction::Update,
+            };
+            let version = if matches!(answer, FirstAnswer::Rejected(_)) { version } else { version.or(Some(1)) };
+            Repeat { command, key, action, version, answer }
+        },
+    )
 }
 
 pub(crate) fn reply() -> impl Strategy<Value = Reply> {
@@ -213,6 +308,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         current().prop_map(ReplyBody::Retrieved),
         page,
         outcome().prop_map(ReplyBody::Outcome),
+        repeat().prop_map(ReplyBody::Repeated),
     ];
     (command_id(), key(), any::<bool>(), option::of(1..=u64::MAX), timestamp(), body).prop_map(
         |(correlation, key, is_list, version, time, body)| {

@@ -2,11 +2,13 @@
 //! snapshot is a change of the format.
 
 use bytes::Bytes;
-use contract::reply::{Current, Page};
+use contract::precondition::{Tag, Tags};
+use contract::reply::{Current, FirstAnswer, Page, WriteAction};
 use contract::wire::cloudevents::{encode_command, encode_quarantined, encode_reply, encode_view};
 use contract::{
-    Action, Command, CommandId, FieldError, Key, ListPosition, ListQuery, Outcome, OutcomeStatus, Precondition,
-    Problem, Record, Registry, Reply, ReplyBody, Retry, Slug, Stored, Timestamp, Topic, View,
+    Action, Command, CommandId, Digest, FieldError, Idempotency, Key, ListPosition, ListQuery, Outcome, OutcomeStatus,
+    Precondition, Problem, Record, Registry, Repeat, Reply, ReplyBody, Retry, Slug, Sort, SortBy, SortKey, Stored,
+    Timestamp, Topic, View,
 };
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
@@ -16,6 +18,9 @@ use crate::checks;
 /// Frozen here, so that its hash in `dataschema` does not follow the text of the file in `entities`.
 const TAXONOMY: &str =
     r#"{"type":"object","properties":{"term":{"type":"string"},"parent_id":{"type":["string","null"]}}}"#;
+
+/// The same, with what lists can be filtered by.
+const FILTERED: &str = r#"{"type":"object","properties":{"term":{"type":"string","x-filter":true},"parent_id":{"type":["string","null"],"x-filter":true}}}"#;
 
 const COMMAND: &str = "019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f";
 const OTHER: &str = "019364f0-7a4b-7c52-9d5e-0a1b2c3d4e60";
@@ -34,7 +39,7 @@ fn key() -> Key {
 }
 
 fn position() -> ListPosition {
-    ListPosition { created: Timestamp::parse("2023-04-04T00:00:00Z").unwrap(), id: key().id.unwrap() }
+    ListPosition::at(Timestamp::parse("2023-04-04T00:00:00Z").unwrap(), key().id.unwrap())
 }
 
 fn fields(value: Value) -> Map<String, Value> {
@@ -47,15 +52,39 @@ pub(crate) fn command(name: &str) -> Command {
     let action = match name {
         "create" => Action::Create(fields(json!({"term":"Keeping healthy","created":"2023-04-04T00:00:00Z"}))),
         "update" => Action::Update(fields(json!({"term":"Keeping healthy – “well”","parent_id":null}))),
+        "delete" => Action::Delete,
         "retrieve" => Action::Retrieve { operation: None },
         "outcome" => Action::Retrieve { operation: CommandId::parse(OTHER) },
-        _ => Action::List(ListQuery { limit: 50, after: Some(position()) }),
+        "list-filtered" => Action::List(ListQuery {
+            filter: [("term", "Keeping healthy"), ("parent_id", "")]
+                .map(|(n, v)| (n.to_owned(), vec![v.to_owned()]))
+                .into(),
+            modified_after: Timestamp::parse("2023-04-04T00:00:00Z"),
+            ids: None,
+            sort: Sort { by: SortBy::Name, descending: true },
+            limit: 50,
+            after: Some(ListPosition { key: SortKey::Name("keeping".to_owned()), id: key().id.unwrap() }),
+        }),
+        "list-ids" => Action::List(ListQuery { limit: 2, ids: Some(vec![key().id.unwrap()]), ..ListQuery::default() }),
+        _ => Action::List(ListQuery { limit: 50, after: Some(position()), ..ListQuery::default() }),
     };
+    let tag = |weak, opaque: &str| Tag { weak, opaque: opaque.to_owned() };
+    let precondition = match action {
+        Action::Create(_) => Some(Precondition::absent()),
+        Action::Delete => Some(Precondition {
+            if_match: Some(Tags::Listed(vec![tag(false, "2-00f1a2b3c4d5e6f7"), tag(true, "x")])),
+            if_none_match: None,
+            if_unmodified_since: Timestamp::parse("2026-11-24T09:30:00Z"),
+        }),
+        _ => None,
+    };
+    let idempotency = (name == "delete").then_some(Idempotency { key: Digest([7; 32]), fingerprint: Digest([8; 32]) });
     let is_list = matches!(action, Action::List(_));
     Command {
         id: CommandId::parse(COMMAND).unwrap(),
         key: if is_list { Key::list(key().entity_type) } else { key() },
-        precondition: matches!(action, Action::Create(_)).then_some(Precondition::Absent),
+        precondition,
+        idempotency,
         action,
         time: time(),
         source: "/gateway/1".to_owned(),
@@ -70,7 +99,7 @@ fn view() -> View {
         version: 2,
         time: time(),
         correlation: CommandId::parse(COMMAND).unwrap(),
-        object: Bytes::from_static(OBJECT.as_bytes()),
+        object: Some(Bytes::from_static(OBJECT.as_bytes())),
         data_schema: registry().get("taxonomy").unwrap().data_schema().to_owned(),
     }
 }
@@ -87,10 +116,18 @@ fn reply(name: &str) -> Reply {
             let items = vec![RawValue::from_string(OBJECT.to_owned()).unwrap()];
             ReplyBody::Listed(Page { items, total: 61, next: Some(position()) })
         }
+        "repeated" | "repeated-rejection" => ReplyBody::Repeated(Repeat {
+            command: CommandId::parse(OTHER).unwrap(),
+            key: key(),
+            action: WriteAction::Create,
+            version: Some(1),
+            answer: if name == "repeated" { FirstAnswer::Object(current) } else { FirstAnswer::Rejected(problem) },
+        }),
         _ => ReplyBody::Outcome(Outcome {
             command: CommandId::parse(OTHER).unwrap(),
             status: OutcomeStatus::Failed,
             version: Some(2),
+            entity: None,
             problem: Some(problem),
             created: Some(time()),
         }),
@@ -108,7 +145,7 @@ fn reply(name: &str) -> Reply {
 fn events_are_written_as_ever() {
     let registry = registry();
     let show = |name: &str, record: &Record| insta::assert_snapshot!(name, checks::text::of_record(record));
-    for name in ["create", "update", "retrieve", "outcome", "list"] {
+    for name in ["create", "update", "delete", "retrieve", "outcome", "list", "list-ids"] {
         let record = encode_command(&command(name), &registry);
         show(&format!("command-{name}"), &record);
         assert!(checks::command(&record, &registry));
@@ -116,7 +153,14 @@ fn events_are_written_as_ever() {
     let record = encode_view(&view(), "/store/1");
     show("view", &record);
     assert!(checks::view(&record));
-    for name in ["rejected", "unchanged", "retrieved", "listed", "outcome"] {
+    let record = encode_view(&View { object: None, data_schema: String::new(), version: 3, ..view() }, "/store/1");
+    show("view-deleted", &record);
+    assert!(checks::view(&record));
+    let filtered = Registry::with_files(&[("taxonomy".to_owned(), FILTERED.to_owned())]).unwrap();
+    let record = encode_command(&command("list-filtered"), &filtered);
+    show("command-list-filtered", &record);
+    assert!(checks::command(&record, &filtered));
+    for name in ["rejected", "unchanged", "retrieved", "listed", "outcome", "repeated", "repeated-rejection"] {
         let record = encode_reply(&reply(name), "/store/1");
         show(&format!("reply-{name}"), &record);
         assert!(checks::reply(&record));

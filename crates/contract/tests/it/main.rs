@@ -11,6 +11,7 @@ mod examples;
 mod json;
 mod merge_patch;
 mod names;
+mod precondition;
 mod quarantine;
 mod seeds;
 mod wire;

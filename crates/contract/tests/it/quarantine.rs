@@ -1,6 +1,6 @@
 //! What could not be read is set aside as it came, within the bounds of a message.
 
-use contract::wire::cloudevents::{decode_command, encode_command, encode_quarantined};
+use contract::wire::cloudevents::{decode_command, decode_quarantined, encode_command, encode_quarantined, with_run};
 use contract::{Headers, Record, Stored, Topic};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -69,5 +69,30 @@ fn an_event_at_the_limit_still_fits() {
     assert!(kept(200).size_bytes() <= 200);
     for limit in [200, 800, 2000] {
         assert_eq!(kept(limit).headers.get("dos_reason"), Some(&b"ours"[..]));
+    }
+}
+
+/// What a store set aside and published is given back as it came, unless some of it was left out.
+#[test]
+fn an_event_comes_out_of_quarantine_as_it_went_in() {
+    let headers = Headers::from_pairs([("dos_reason", &b"theirs"[..]), ("dos_key", b"theirs"), ("theirs", &[7; 600])]);
+    let record = Record { key: "k".into(), headers, value: vec![7; 300].into() };
+    let stored = Stored { partition: 3, offset: 41, record };
+    let read = |size_bytes_max| {
+        let kept = encode_quarantined(Topic::Commands, &stored, "ours", size_bytes_max);
+        decode_quarantined(&with_run(&kept, "3/run")).unwrap()
+    };
+    let whole = read(2000);
+    assert_eq!(
+        (whole.topic, whole.place.as_str(), whole.reason.as_str()),
+        (Topic::Commands, "dos.commands:3:41", "ours")
+    );
+    assert_eq!(whole.record, Some(stored.record.clone()));
+    for limit in [800, 200] {
+        assert_eq!((read(limit).record, read(limit).reason.as_str()), (None, "ours"), "{limit}");
+    }
+    for key in ["dos.commands:3", "dos.commands:x:1", "other:1:2", "dos.commands:1:2"] {
+        let record = Record { key: key.into(), headers: Headers::default(), value: "v".into() };
+        assert_eq!(decode_quarantined(&record), None, "{key}");
     }
 }

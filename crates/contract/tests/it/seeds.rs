@@ -23,5 +23,6 @@ fn every_seed_is_accepted() {
     each("reply", |bytes| checks::reply(&checks::text::to_record(bytes)));
     each("request_body", |bytes| checks::json::object(bytes).is_some_and(|map| checks::entity::body(&map, &registry)));
     each("headers", checks::headers);
+    each("entity_tags", |bytes| checks::tags(std::str::from_utf8(bytes).unwrap()));
     each("operation_id", |bytes| checks::operation_id(std::str::from_utf8(bytes).unwrap()));
 }

@@ -80,7 +80,15 @@ fn record() -> impl Strategy<Value = Record> {
     let bytes = || vec(any::<u8>(), 0..40);
     let names = vec!["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "ce_version", "content-type"];
     let name = prop_oneof![prop::sample::select(names).prop_map(str::to_owned), arbitrary::text()];
-    let known = vec!["1.0", "dos.provider.create", "dos.provider.view", "application/json", "7"];
+    let known = vec![
+        "1.0",
+        "dos.provider.create",
+        "dos.provider.delete",
+        "dos.provider.view",
+        "dos.provider.deleted",
+        "application/json",
+        "7",
+    ];
     let value = prop_oneof![bytes(), prop::sample::select(known).prop_map(|text| text.as_bytes().to_vec())];
     let key = prop_oneof![bytes(), arbitrary::key().prop_map(|key| key.to_string().into_bytes())];
     (key, vec((name, value), 0..12), bytes()).prop_map(|(key, pairs, value)| {

@@ -156,12 +156,13 @@ impl Running {
         Ok(Door { address, _open: open })
     }
 
-    /// Completes when all parts are ready: requests about entities are answered, commands are carried out.
+    /// Completes when requests about entities are answered; of a store alone, when commands are carried out. Reads go on
+    /// without the store, as on a disk that is full: a gateway does not wait for it.
     pub async fn ready(&self) {
         let store = self.store.as_ref().map(StorePart::health);
-        let is_ready = || {
-            self.api.as_ref().is_none_or(|api| api.gateway.is_ready())
-                && store.as_ref().is_none_or(|store| store.is_ready())
+        let is_ready = || match &self.api {
+            Some(api) => api.gateway.is_ready(),
+            None => store.as_ref().is_none_or(|store| store.is_ready()),
         };
         while !is_ready() {
             self.env.sleep(READY_POLL).await;

@@ -294,6 +294,8 @@ impl Settings {
             instance: instance.to_owned(),
             batch_max: self.store.batch_max,
             outcome_retention: Duration::from_secs(self.store.outcome_retention_hours.saturating_mul(3600)),
+            // A materialised view answers its lists itself.
+            lists: self.views == Views::OnDemand,
         }
     }
 }

@@ -82,16 +82,20 @@ impl Settings {
         self.database(url.reveal()).map(Some)
     }
 
-    /// Whether this program has what the stream needs.
+    /// Whether Kafka's settings can be used, by this program.
     ///
     /// # Errors
-    /// How to build one that has.
+    /// The setting and what is wrong with it, or how to build a program that can.
     pub fn check_kafka(&self) -> anyhow::Result<()> {
         if self.kafka.brokers.is_some() && !cfg!(feature = "kafka") {
             bail!(
                 "kafka.brokers: this program was built without Kafka; build it with: cargo build --release -p dos \
                  --features kafka (which needs a C compiler, cmake and the headers of OpenSSL)"
             );
+        }
+        #[cfg(feature = "kafka")]
+        if let Some(options) = self.kafka("check") {
+            options.check().map_err(|error| anyhow!("kafka.{error}"))?;
         }
         Ok(())
     }

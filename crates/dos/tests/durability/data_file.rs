@@ -8,9 +8,9 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::http::Connection;
 use crate::namespace::Namespace;
-use crate::process::{EFFECT_MAX, Process, START_MAX, Server, dos};
+use crate::shared::http::Connection;
+use crate::shared::process::{EFFECT_MAX, Process, START_MAX, Server, dos};
 
 /// Starts `dos serve`, which must fail without having tried its port: that one is taken, and would be the error.
 fn refused(mut command: Command, logs: &Path, data: &Path) -> String {

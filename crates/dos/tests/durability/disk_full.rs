@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::{Map, json};
 use tempfile::TempDir;
 
-use crate::check::{Checker, MARKER};
-use crate::history::{Outcome, Write, answered};
-use crate::http::{Connection, Response};
 use crate::kill::{get_all, pass_the_backlog, resolve};
 use crate::namespace::Namespace;
-use crate::process::{EFFECT_MAX, Server, dos, serve, wait_for};
+use crate::shared::check::{Checker, MARKER};
+use crate::shared::history::{Outcome, Write, answered};
+use crate::shared::http::{Connection, Response};
+use crate::shared::process::{EFFECT_MAX, Server, dos, serve, wait_for};
 use crate::views::Reader;
 
 const TEXT_BYTES: usize = 60_000;
@@ -26,7 +26,7 @@ fn write(connection: &mut Connection, number: usize) -> (Write, Response) {
     let body = serde_json::Value::Object(patch.clone()).to_string();
     let response = connection.call("PUT", &format!("/contact/{id}"), &headers, &body).unwrap();
     let outcome = answered(&response);
-    (Write { marker, writer: 0, entity: Some(id), creates: true, patch, outcome }, response)
+    (Write { marker, writer: 0, entity: Some(id), creates: true, respond_async: false, patch, outcome }, response)
 }
 
 /// Writes until there is no room; every answer on the way must be one of the contract's.

@@ -10,8 +10,8 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::frames::{Answer, Frame, answers, frames};
-use crate::http::Connection;
-use crate::process::{EFFECT_MAX, Server, serve, wait_for};
+use crate::shared::http::Connection;
+use crate::shared::process::{EFFECT_MAX, Server, serve, wait_for};
 use crate::trace::{Call, parse};
 
 mod tests;

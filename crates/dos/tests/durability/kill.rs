@@ -7,12 +7,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection as Sqlite, OpenFlags};
 use tempfile::TempDir;
 
-use crate::check::{Checker, Kind, Violation};
-use crate::history::{Found, Outcome, Write};
-use crate::http::Connection;
-use crate::load::Writer;
-use crate::process::{EFFECT_MAX, Process, Server, dos, serve, wait_for};
-use crate::random::Random;
+use crate::shared::check::{Checker, Kind, Violation};
+use crate::shared::history::{Found, Outcome, Write};
+use crate::shared::http::Connection;
+use crate::shared::load::Writer;
+use crate::shared::process::{EFFECT_MAX, Process, Server, dos, serve, wait_for};
+use crate::shared::random::Random;
 use crate::views::Reader;
 
 const WRITERS: usize = 32;
@@ -180,7 +180,7 @@ impl Harness {
                 Outcome::Acknowledged { .. } => tally.acknowledged += 1,
                 Outcome::Accepted { .. } => tally.accepted += 1,
                 Outcome::Refused(_) => tally.refused += 1,
-                Outcome::Unknown | Outcome::Strange(_) => {
+                Outcome::Unknown { .. } | Outcome::Strange(_) => {
                     tally.unknown += 1;
                     tally.unknown_applied += usize::from(self.checker.is_applied(&write.marker));
                 }

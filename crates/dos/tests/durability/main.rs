@@ -4,18 +4,14 @@
 // Only functions marked `#[test]` count as tests for clippy, not their helpers; and the outside of a process has no `Env`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
-mod check;
 mod data_file;
 mod disk_full;
 mod frames;
 mod fsync;
-mod history;
-mod http;
 mod kill;
-mod load;
 mod namespace;
-mod process;
-mod random;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod shutdown;
 mod trace;
 mod views;

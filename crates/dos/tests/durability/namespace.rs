@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::{EFFECT_MAX, Process, wait_for};
+use crate::shared::process::{EFFECT_MAX, Process, wait_for};
 
 /// A mount namespace, held open by a process that does nothing else.
 pub(crate) struct Namespace {

@@ -3,9 +3,9 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::history::{Outcome, answered, outcome};
-use crate::http::{Connection, Lost, request};
-use crate::process::{EFFECT_MAX, Server, wait_for};
+use crate::shared::history::{Outcome, answered, outcome};
+use crate::shared::http::{Connection, Lost, request};
+use crate::shared::process::{EFFECT_MAX, Server, wait_for};
 
 const REQUESTS: usize = 16;
 /// `http.drain_timeout_ms`, and what stopping takes after it.
@@ -84,7 +84,7 @@ fn under_load_no_answer_is_cut() {
                 assert!(refused || answer.as_ref().map_or(true, |answer| answer.status == 201), "{answer:?}");
                 outcomes.push(outcome(&answer));
                 let closed = answer.is_ok_and(|answer| answer.header("connection") == Some("close"));
-                if closed || outcomes.last() == Some(&Outcome::Unknown) {
+                if closed || matches!(outcomes.last(), Some(Outcome::Unknown { .. })) {
                     return outcomes;
                 }
                 progress.send(()).unwrap();
@@ -99,7 +99,7 @@ fn under_load_no_answer_is_cut() {
     });
     assert_eq!(server.process.wait(DEADLINE).code(), Some(0));
     let acknowledged = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Acknowledged { .. })).count();
-    let unknown = outcomes.iter().filter(|outcome| **outcome == Outcome::Unknown).count();
+    let unknown = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Unknown { .. })).count();
     println!("shutdown under load: {acknowledged} acknowledged, {unknown} closed before an answer");
     let server = Server::on(folder.path(), &data);
     check(&server, &outcomes);

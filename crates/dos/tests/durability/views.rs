@@ -6,7 +6,7 @@ use contract::Topic;
 use contract::wire::cloudevents;
 use stream::embedded::Follower;
 
-use crate::history::Version;
+use crate::shared::history::Version;
 
 const RECORDS_MAX: usize = 4096;
 
@@ -41,7 +41,7 @@ impl Reader {
                         id: view.key.id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
                         version: view.version,
                         correlation: view.correlation.0.to_string(),
-                        object: view.object.to_vec(),
+                        object: view.object.unwrap_or_default().to_vec(),
                     });
                 }
             }

@@ -42,15 +42,16 @@ impl Process {
         Self { child, lines, url: String::new() }
     }
 
-    /// Waits for the line that says where the API is; gives what was said until then.
+    /// Waits for the line that says where it is reached; gives what was said until then.
     pub(crate) fn until_ready(&mut self) -> String {
         let mut said = String::new();
         loop {
             let line =
                 self.lines.recv_timeout(Duration::from_secs(120)).unwrap_or_else(|_| panic!("not ready; said: {said}"));
             said += &format!("{line}\n");
-            if let Some(rest) = line.strip_prefix("ready: API ") {
-                self.url = rest.split(' ').next().unwrap().to_owned();
+            if line.starts_with("ready: ") {
+                // The API's comes first; a store has its admin address alone.
+                self.url = line.split(' ').find(|word| word.starts_with("http")).unwrap_or_default().to_owned();
                 return said;
             }
         }
@@ -119,7 +120,9 @@ fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
 #[test]
 fn help_names_every_command_and_flag() {
     let help = Process::run(&["--help"]);
-    for command in ["serve", "gateway", "store", "import", "export", "tail", "openapi", "config"] {
+    for command in
+        ["serve", "gateway", "store", "quarantine", "doctor", "import", "export", "tail", "openapi", "config"]
+    {
         assert!(help.succeeds().contains(command), "{command}");
     }
     let help = Process::run(&["serve", "--help"]);
@@ -155,6 +158,7 @@ fn the_printed_settings_are_the_defaults() {
             "url",
             "schema",
             "ca_file",
+            "dir",
         ];
         named.filter(|rest| !without_default.iter().any(|name| rest.starts_with(name))).unwrap_or(line).to_owned()
     };
@@ -374,4 +378,29 @@ fn tail_says_what_it_waits_for() {
     server.terminate();
     let stopped = said("nosuch is no built-in type");
     assert!(stopped.contains("no `dos serve` is running there"), "{stopped}");
+}
+
+#[test]
+fn doctor_says_what_is_wrong_with_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let doctor = |data: &Path| Process::run(&["doctor", "--data-dir", data.to_str().unwrap()]);
+    let fresh = doctor(&data);
+    assert!(fresh.succeeds().contains("is not there yet; made at the first start") && !data.exists(), "{fresh:?}");
+    assert!(fresh.stdout.ends_with("all is well\n") && !fresh.stdout.contains('\u{1b}'), "{fresh:?}");
+    let mut server = Process::serve(&data, &[]);
+    server.until_ready();
+    assert!(doctor(&data).succeeds().contains("a running process has it"));
+    server.terminate();
+    assert!(doctor(&data).succeeds().contains("2 partitions; no process has it"));
+    std::fs::write(data.join("dos.sqlite"), "no database, however long it is").unwrap();
+    let broken = doctor(&data);
+    assert!(!broken.success && broken.stdout.contains("problem  data folder: "), "{broken:?}");
+    assert!(
+        broken.stdout.contains("is not an SQLite database") && broken.stdout.ends_with("problems: 1, warnings: 0\n")
+    );
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let wrong = doctor(&file);
+    assert!(!wrong.success && wrong.stdout.contains("is a file, and the data needs a folder"), "{wrong:?}");
 }

@@ -7,7 +7,7 @@ use contract::wire::cloudevents;
 use contract::{Headers, Record, Stored, Topic};
 use serde_json::json;
 
-use crate::harness::{Answer, Api, bounded, matrix};
+use crate::harness::{Answer, Api, bounded, eventually, matrix};
 
 matrix! {
     commands_that_cannot_be_read_are_quarantined
@@ -25,7 +25,9 @@ async fn records(api: &Api, topic: Topic) -> Vec<Stored> {
         let mut next = bounds.start;
         while next < bounds.end {
             let batch = bounded(tail.next(256)).await.unwrap();
-            next = batch.last().unwrap().offset + 1;
+            // Nothing comes where only gaps are left.
+            let Some(last) = batch.last() else { break };
+            next = last.offset + 1;
             records.extend(batch);
         }
     }
@@ -87,9 +89,21 @@ async fn a_view_that_cannot_be_read_hides_the_entity_until_the_next(api: Api) {
     let mut broken = attributes("dos.provider.view");
     broken.push(("ce_version", "2"));
     append(&api, Topic::Views, "provider:p", &broken, b"{\"id\":\"p\",").await;
-    let answer =
-        crate::harness::eventually(async || Some(api.get("/provider/p").await).filter(|a| a.status != 200)).await;
-    answer.expect_problem(503, "unreadable-view");
+    if api.shape.is_scaled() {
+        // A store looks after the views of its partitions: what is not its own it follows with the view that holds.
+        eventually(async || (records(&api, Topic::Views).await.len() == 3).then_some(())).await;
+        eventually(async || {
+            let answer = api.get("/provider/p").await;
+            (answer.status == 200).then_some(()).or_else(|| {
+                answer.expect_problem(503, "unreadable-view");
+                None
+            })
+        })
+        .await;
+    } else {
+        let answer = eventually(async || Some(api.get("/provider/p").await).filter(|a| a.status != 200)).await;
+        answer.expect_problem(503, "unreadable-view");
+    }
     let rows = api.get("/provider").await;
     assert!(rows.expect(200).json.as_array().unwrap().len() <= 1);
     // The store's own state is sound; its next view lifts the mark.
@@ -141,5 +155,5 @@ async fn events_carry_what_the_contract_says(api: Api) {
     let view = cloudevents::decode_view(&views[0].record).unwrap();
     assert_eq!((view.version, view.correlation), (1, command.id));
     assert_eq!(header(&views[0].record, "ce_source"), format!("/store/{instance}"));
-    assert_eq!(view.object, api.get("/provider/p").await.text);
+    assert_eq!(view.object.unwrap(), api.get("/provider/p").await.text);
 }

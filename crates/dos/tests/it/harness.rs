@@ -7,27 +7,59 @@ use std::time::Duration;
 use contract::Env;
 use dos::env::System;
 use dos::serve::Running;
-use dos::settings::{Settings, Views};
+use dos::settings::Settings;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+pub(crate) use crate::shapes::Shape;
+
 /// The longest that anything here is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Runs each test on both kinds of views.
+/// Runs each test on every shape, as `TEST::SHAPE`. A test gets a system that runs, whose settings `TEST(CHANGE)` changes
+/// before it starts; one after `shape =>` gets the shape alone.
 macro_rules! matrix {
-    ($($test:ident)*) => {
-        mod materialised {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() { super::$test(crate::harness::Api::start(dos::settings::Views::Materialised).await).await })*
+    (shape => $($test:ident)*) => {
+        $(mod $test {
+            $crate::harness::matrix!(@shapes $test, (shape));
+        })*
+    };
+    ($($test:ident $(($change:expr))?)*) => {
+        $(mod $test {
+            #[allow(unused_imports, reason = "a change may be a function of the test's own file")]
+            use super::*;
+            $crate::harness::matrix!(@shapes $test, ($($change)?));
+        })*
+    };
+    (@shapes $test:ident, $change:tt) => {
+        $crate::harness::matrix! {
+            @each $test, $change,
+            embedded Embedded,
+            embedded_on_demand EmbeddedOnDemand,
+            embedded_redis EmbeddedRedis,
+            kafka_postgres KafkaPostgres,
+            kafka_postgres_redis KafkaPostgresRedis,
+            kafka_sqlite KafkaSqlite,
         }
-        mod on_demand {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() { super::$test(crate::harness::Api::start(dos::settings::Views::OnDemand).await).await })*
-        }
+    };
+    (@each $test:ident, (shape), $($name:ident $shape:ident,)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            super::$test($crate::harness::Shape::$shape).await;
+        })*
+    };
+    (@each $test:ident, (), $($rest:tt)*) => {
+        $crate::harness::matrix!(@each $test, (|_| {}), $($rest)*);
+    };
+    (@each $test:ident, ($change:expr), $($name:ident $shape:ident,)*) => {
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $name() {
+            let shape = $crate::harness::Shape::$shape;
+            super::$test($crate::harness::Api::start_with(shape, $change).await).await;
+        })*
     };
 }
 pub(crate) use matrix;
@@ -36,49 +68,39 @@ pub(crate) use matrix;
 pub(crate) struct Api {
     pub(crate) running: Option<Running>,
     pub(crate) settings: Settings,
+    pub(crate) shape: Shape,
     client: reqwest::Client,
     url: String,
     _folder: Option<TempDir>,
 }
 
-pub(crate) fn settings(folder: &TempDir, views: Views) -> Settings {
-    let data_dir = folder.path().join("data");
-    Settings { listen: ([127, 0, 0, 1], 0).into(), data_dir, views, ..Settings::default() }
-}
-
 impl Api {
-    pub(crate) async fn start(views: Views) -> Self {
-        Self::start_with(views, |_| {}).await
-    }
-
-    pub(crate) async fn start_with(views: Views, change: impl FnOnce(&mut Settings)) -> Self {
+    pub(crate) async fn start_with(shape: Shape, change: impl FnOnce(&mut Settings)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = settings(&folder, views);
+        let mut settings = shape.settings(&folder);
         change(&mut settings);
-        Self { _folder: Some(folder), ..Self::open(settings).await }
+        Self { _folder: Some(folder), ..Self::open(shape, settings).await }
     }
 
-    async fn open(settings: Settings) -> Self {
-        // Certificates are not needed on loopback, but the client wants a provider.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    async fn open(shape: Shape, settings: Settings) -> Self {
         let env: Arc<dyn Env> = Arc::new(System::new());
         let running = Running::start(&settings, env, None).await.unwrap();
         bounded(running.ready()).await;
         let url = format!("http://{}", running.address().unwrap());
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { running: Some(running), settings, client, url, _folder: None }
+        let client = client();
+        Self { running: Some(running), settings, shape, client, url, _folder: None }
     }
 
     /// Stops the system in order and starts it again on the same data.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         let folder = self._folder.take();
-        *self = Self { _folder: folder, ..Self::open(self.settings.clone()).await };
+        *self = Self { _folder: folder, ..Self::open(self.shape, self.settings.clone()).await };
     }
 
     pub(crate) async fn stop(&mut self) {
         // Connections that a client keeps open would have to be waited for.
-        self.client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        self.client = client();
         if let Some(running) = self.running.take() {
             bounded(running.stop()).await;
         }
@@ -199,6 +221,13 @@ impl Answer {
         let kinds = ["pointer", "parameter", "header"];
         errors.iter().filter_map(|error| kinds.iter().find_map(|kind| error.get(*kind)?.as_str())).collect()
     }
+}
+
+/// A client with connections of its own.
+pub(crate) fn client() -> reqwest::Client {
+    // Certificates are not needed on loopback, but the client wants a provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
 }
 
 /// Waits for a future, but not for ever.

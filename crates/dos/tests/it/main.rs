@@ -1,9 +1,10 @@
-//! The system over real HTTP: the folders mirror the URLs; what depends on the views runs on both kinds.
+//! The system over real HTTP: the folders mirror the URLs; all of the API runs on every shape.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod command_line;
 mod data;
+mod deploy;
 mod entity_types;
 mod events;
 mod harness;
@@ -12,3 +13,5 @@ mod overload;
 mod readme;
 mod routes;
 mod scaled;
+mod shapes;
+mod views;

@@ -1,7 +1,8 @@
 //! The committed description is the one that the program gives.
 
-use crate::harness::{Api, root};
-use dos::settings::Views;
+use crate::harness::{Api, matrix, root};
+
+matrix! { both_forms_are_served_and_alike }
 
 #[tokio::test]
 async fn the_committed_description_is_current() {
@@ -12,9 +13,7 @@ async fn the_committed_description_is_current() {
     assert!(committed == gateway::to_yaml(&document), "{advice}");
 }
 
-#[tokio::test]
-async fn both_forms_are_served_and_alike() {
-    let api = Api::start(Views::Materialised).await;
+async fn both_forms_are_served_and_alike(api: Api) {
     let json = api.get("/openapi.json").await;
     assert_eq!(json.expect(200).json["openapi"].as_str().unwrap().split('.').take(2).collect::<Vec<_>>(), ["3", "1"]);
     let yaml = api.get("/openapi.yaml").await;

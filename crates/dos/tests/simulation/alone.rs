@@ -75,6 +75,7 @@ fn a_full_outbox_pauses_consumption() {
                 key: key.clone(),
                 action: if count == 0 { Action::Create(fields) } else { Action::Update(fields) },
                 precondition: None,
+                idempotency: None,
                 time: alone.world.now(),
                 source: "/gateway/test".to_owned(),
                 request_id: None,
@@ -100,5 +101,39 @@ fn a_full_outbox_pauses_consumption() {
         };
         timeout(Duration::from_secs(300), all).await.unwrap();
         assert_eq!(alone.model.progress(number).0, COMMANDS);
+    });
+}
+
+/// Whoever asked for an operation and heard that it is unknown has heard the last word, if the question came by the
+/// partition by which the command would have come.
+#[test]
+fn an_unknown_operation_stays_so() {
+    run(async {
+        let alone = alone(Model::new).await;
+        let registry = Registry::built_in().unwrap();
+        for (name, behind) in [("contact:a", true), ("contact:b", false)] {
+            let serde_json::Value::Object(fields) = json!({"name": "A"}) else { panic!("an object") };
+            let mut command = Command {
+                id: CommandId(alone.world.uuid()),
+                key: Key::parse(name).unwrap(),
+                action: Action::Create(fields),
+                precondition: None,
+                idempotency: None,
+                time: alone.world.now(),
+                source: "/gateway/test".to_owned(),
+                request_id: None,
+                traceparent: None,
+            };
+            let late = encode_command(&command, &registry);
+            command.action = Action::Retrieve { operation: Some(command.id) };
+            command.id = CommandId(alone.world.uuid());
+            let home = partition::of_key(name.as_bytes(), PARTITIONS);
+            let asked = if behind { home } else { (home + 1) % PARTITIONS };
+            alone.broker.store(Topic::Commands, asked, encode_command(&command, &registry));
+            sleep(Duration::from_secs(2)).await;
+            alone.broker.store(Topic::Commands, home, late);
+            sleep(Duration::from_secs(2)).await;
+            assert_eq!(alone.model.entities().contains_key(&Key::parse(name).unwrap()), !behind, "{name}");
+        }
     });
 }

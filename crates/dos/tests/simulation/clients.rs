@@ -357,6 +357,7 @@ impl Visitor {
             key: Key::parse(&format!("provider:{id}")).unwrap(),
             action: Action::Update(fields),
             precondition: None,
+            idempotency: None,
             time: world.now(),
             source: "/gateway/other".to_owned(),
             request_id: None,

@@ -14,7 +14,7 @@ use super::parts::Part;
 /// Every version of every entity, as they were published.
 #[derive(Default)]
 struct Published {
-    versions: BTreeMap<String, BTreeMap<u64, (CommandId, Bytes)>>,
+    versions: BTreeMap<String, BTreeMap<u64, (CommandId, Option<Bytes>)>>,
     /// Which version an object is.
     by_bytes: BTreeMap<(String, Bytes), u64>,
     /// Where each marker stands.
@@ -57,10 +57,11 @@ impl Laws<'_> {
             if *before != made {
                 self.violations.push(format!("{key} has two views {version}"));
             }
-            let object: Value = serde_json::from_slice(&view.object).unwrap_or_default();
+            let Some(bytes) = view.object else { continue };
+            let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let marker = object["name"].as_str().unwrap_or_default().to_owned();
             self.published.by_marker.entry(marker).or_default().insert((key.clone(), version));
-            self.published.by_bytes.insert((key, view.object), version);
+            self.published.by_bytes.insert((key, bytes), version);
         }
     }
 

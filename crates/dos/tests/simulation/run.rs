@@ -103,6 +103,7 @@ async fn question(seed: u64, cluster: &Arc<Cluster>, history: &Arc<Mutex<History
 async fn converge(cluster: &Cluster, visitor: &mut Visitor, gateway: usize) {
     let mut wanted: Vec<(String, Bytes)> = Vec::new();
     for (key, (_, object)) in cluster.model.entities() {
+        let Some(object) = object else { continue };
         wanted.push((key.id.unwrap().as_str().to_owned(), object));
     }
     let mut shown = None;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::metrics::{Gauge, gauge};
+use contract::reply::FirstAnswer;
 use contract::{CommandId, EntityId, Key, Outcome, OutcomeStatus, Reply, ReplyBody, TypeName};
 use moka::sync::Cache;
 use tokio::sync::oneshot;
@@ -20,6 +21,8 @@ const OPERATIONS_MAX: u64 = 16_384;
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
     View(Held),
+    /// The entity was deleted, with this version.
+    Deleted(u64),
     Reply(Reply),
 }
 
@@ -91,15 +94,23 @@ impl Answers {
         }
     }
 
+    /// A deletion passed and was applied.
+    pub(crate) fn deleted(&self, key: &Key, correlation: CommandId, version: u64) {
+        self.deliver(correlation, || Answer::Deleted(version));
+        if self.parked_count.load(Ordering::SeqCst) > 0 {
+            self.release(key);
+        }
+    }
+
     /// A reply passed: it is answered once this gateway's own view has reached the version that caused it.
     pub(crate) fn reply(&self, reply: Reply) {
-        let Some(version) = reply.version.filter(|_| self.is_awaited(reply.correlation)) else {
+        let Some((key, version)) = reply.depends_on().filter(|_| self.is_awaited(reply.correlation)) else {
             return self.deliver(reply.correlation, || Answer::Reply(reply));
         };
-        if self.views.has_reached(&reply.key, version) {
+        if self.views.has_reached(key, version) {
             return self.deliver(reply.correlation, || Answer::Reply(reply));
         }
-        let key = reply.key.clone();
+        let key = key.clone();
         self.parked().entry(key.clone()).or_default().push(reply);
         self.parked_count.fetch_add(1, Ordering::SeqCst);
         // The view may have been applied between the look and the parking.
@@ -122,7 +133,7 @@ impl Answers {
             let Some(replies) = parked.get_mut(key) else { return };
             let before = replies.len();
             for reply in std::mem::take(replies) {
-                let reached = reply.version.is_none_or(|version| self.views.has_reached(key, version));
+                let reached = reply.depends_on().is_none_or(|(key, version)| self.views.has_reached(key, version));
                 match (reached, self.is_awaited(reply.correlation)) {
                     (true, _) => due.push(reply),
                     (false, true) => replies.push(reply),
@@ -203,11 +214,20 @@ impl Drop for Waiter {
 fn outcome_of(command: CommandId, answer: &Answer) -> Outcome {
     let (status, version, problem) = match answer {
         Answer::View(held) => (OutcomeStatus::Succeeded, Some(held.version()), None),
+        Answer::Deleted(version) => (OutcomeStatus::Succeeded, Some(*version), None),
         Answer::Reply(reply) => match &reply.body {
             ReplyBody::Rejected(problem) => (OutcomeStatus::Failed, None, Some(problem.clone())),
             ReplyBody::Outcome(outcome) => return outcome.clone(),
+            ReplyBody::Repeated(repeat) => {
+                let (status, problem) = match &repeat.answer {
+                    FirstAnswer::Rejected(problem) => (OutcomeStatus::Failed, Some(problem.clone())),
+                    FirstAnswer::Object(_) | FirstAnswer::Deleted => (OutcomeStatus::Succeeded, None),
+                };
+                let entity = (repeat.key != reply.key).then(|| repeat.key.clone());
+                return Outcome { command, status, version: repeat.version, entity, problem, created: None };
+            }
             _ => (OutcomeStatus::Succeeded, reply.version, None),
         },
     };
-    Outcome { command, status, version, problem, created: None }
+    Outcome { command, status, version, entity: None, problem, created: None }
 }

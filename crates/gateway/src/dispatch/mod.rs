@@ -63,6 +63,7 @@ impl Dispatch {
             key,
             action,
             precondition,
+            idempotency: None,
             time: self.env.now(),
             source: self.source.clone(),
             request_id: labels.request_id,
@@ -93,12 +94,15 @@ impl Dispatch {
                 return Err(Undelivered { problem, operation: Some(operation) });
             }
         }
-        if !wait.is_zero() {
-            tokio::select! {
-                biased;
-                answer = waiter.answer() => return Ok(answer.map_or(Write::Pending(operation), Write::Answered)),
-                () = &mut deadline => {}
-            }
+        if wait.is_zero() {
+            // Who asked to be told later is, also where the answer was as fast as the acknowledgement.
+            drop(waiter.lapse(self.env.monotonic()));
+            return Ok(Write::Pending(operation));
+        }
+        tokio::select! {
+            biased;
+            answer = waiter.answer() => return Ok(answer.map_or(Write::Pending(operation), Write::Answered)),
+            () = &mut deadline => {}
         }
         Ok(waiter.lapse(self.env.monotonic()).map_or(Write::Pending(operation), Write::Answered))
     }

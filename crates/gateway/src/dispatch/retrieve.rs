@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::metrics::counter;
 use contract::entity::stamps;
-use contract::{Action, EntityId, Key, Problem, Registry, ReplyBody, Slug, TypeName};
+use contract::{Action, EntityId, Key, Problem, Registry, Reply, ReplyBody, Slug, TypeName};
 
 use super::{Answer, Dispatch, Labels};
 use crate::metrics::RETRIEVES;
@@ -38,7 +38,7 @@ impl Retrieves {
     /// A list from the data store told of this object: what is kept or asked for may be older.
     pub(crate) fn listed(&self, entity_type: &TypeName, object: &[u8]) {
         let Views::OnDemand(views) = &*self.views else { return };
-        let Some(id) = stamps(object).ok().and_then(|stamps| EntityId::parse(&stamps.id)) else { return };
+        let Some(id) = stamps(object).ok().and_then(|stamps| EntityId::parse(stamps.id)) else { return };
         let key = Key::new(entity_type.clone(), id);
         self.flights.detach(&key);
         views.forget_other(&key, object);
@@ -53,11 +53,11 @@ impl Retrieves {
                 let (retrieves, dispatch, key) = (Arc::clone(self), Arc::clone(dispatch), key.clone());
                 let env = Arc::clone(&dispatch.env);
                 env.spawn(Box::pin(async move {
-                    let retrieved = retrieves.fetch(&dispatch, &key, labels).await;
-                    if let (Ok(held), Views::OnDemand(views)) = (&retrieved, &*retrieves.views) {
-                        views.tell(&key, held.version());
+                    let (retrieved, version) = retrieves.fetch(&dispatch, &key, labels).await;
+                    if let (Some(version), Views::OnDemand(views)) = (version, &*retrieves.views) {
+                        views.tell(&key, version);
                     }
-                    retrieves.flights.land(&key, number, || retrieves.remember(&key, &retrieved));
+                    retrieves.flights.land(&key, number, || retrieves.remember(&key, &retrieved, version));
                     send.send_replace(Some(retrieved));
                 }));
                 result
@@ -69,10 +69,21 @@ impl Retrieves {
         }
     }
 
-    async fn fetch(&self, dispatch: &Dispatch, key: &Key, labels: Labels) -> Retrieved {
+    /// The entity or why there is none, and the version that the data store told this of.
+    async fn fetch(&self, dispatch: &Dispatch, key: &Key, labels: Labels) -> (Retrieved, Option<u64>) {
         counter!(RETRIEVES).increment(1);
         let command = dispatch.command(key.clone(), Action::Retrieve { operation: None }, None, labels);
-        let Answer::Reply(reply) = dispatch.ask(command).await? else { return Err(unexpected(key)) };
+        match dispatch.ask(command).await {
+            Ok(Answer::Reply(reply)) => {
+                let version = reply.version;
+                (self.retrieved(key, reply), version)
+            }
+            Ok(Answer::View(_) | Answer::Deleted(_)) => (Err(unexpected(key)), None),
+            Err(problem) => (Err(problem), None),
+        }
+    }
+
+    fn retrieved(&self, key: &Key, reply: Reply) -> Retrieved {
         let (Some(entity_type), Some(id)) = (self.registry.get(key.entity_type.as_str()), &key.id) else {
             return Err(unexpected(key));
         };
@@ -90,12 +101,13 @@ impl Retrieves {
         }
     }
 
-    fn remember(&self, key: &Key, retrieved: &Retrieved) {
+    fn remember(&self, key: &Key, retrieved: &Retrieved, version: Option<u64>) {
         let Views::OnDemand(views) = &*self.views else { return };
-        let entry = match retrieved {
-            Ok(held) => Entry::View(held.clone()),
-            Err(problem) if problem.slug == Slug::NotFound => Entry::Absent,
-            Err(_) => return,
+        let entry = match (retrieved, version) {
+            (Ok(held), _) => Entry::View(held.clone()),
+            (Err(Problem { slug: Slug::Gone, .. }), Some(version)) => Entry::Deleted(version),
+            (Err(Problem { slug: Slug::NotFound, .. }), None) => Entry::Absent,
+            (Err(_), _) => return,
         };
         views.remember(key, entry, views.passed(key));
     }

@@ -10,10 +10,16 @@ use http::header::{
     ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRANSFER_ENCODING,
 };
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::response::Failure;
+
+/// What a PATCH takes: JSON Merge Patch [RFC 7396].
+pub(crate) const MERGE_PATCH_JSON: &str = "application/merge-patch+json";
+pub(crate) const MERGE_PATCH: HeaderValue = HeaderValue::from_static(MERGE_PATCH_JSON);
+pub(crate) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// The largest body.
 pub(crate) const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -36,7 +42,9 @@ impl hyper::body::Body for Incoming {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Network(body) => Pin::new(body).poll_frame(context),
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map(|frame| frame.map(|Ok(frame)| Ok(frame))),
+            Self::Whole(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(|never| match never {})))
+            }
         }
     }
 
@@ -48,9 +56,15 @@ impl hyper::body::Body for Incoming {
     }
 }
 
-/// Reads a JSON body whole.
-pub(crate) async fn read(parts: &Parts, body: Incoming, env: &dyn Env, timeout: Duration) -> Result<Bytes, Failure> {
-    check_media_type(parts)?;
+/// Reads a JSON body of a media type whole.
+pub(crate) async fn read(
+    parts: &Parts,
+    media_type: &'static str,
+    body: Incoming,
+    env: &dyn Env,
+    timeout: Duration,
+) -> Result<Bytes, Failure> {
+    check_media_type(parts, media_type)?;
     let announced = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let waits_for_continue = parts.headers.contains_key(EXPECT);
     let oversize = announced.is_some_and(|length| length > BODY_BYTES_MAX);
@@ -109,9 +123,18 @@ fn too_large() -> Failure {
     Failure::new(Slug::BodyTooLarge, detail).with(CONNECTION, "close")
 }
 
-/// `application/json` in UTF-8, and not encoded.
-fn check_media_type(parts: &Parts) -> Result<(), Failure> {
-    let unsupported = |detail: &'static str| Failure::new(Slug::UnsupportedMediaType, detail);
+/// The media type in UTF-8, and not encoded.
+fn check_media_type(parts: &Parts, media_type: &'static str) -> Result<(), Failure> {
+    let unsupported = |detail: &'static str| {
+        let failure = Failure::new(Slug::UnsupportedMediaType, detail);
+        // What a PATCH takes is to be said there [RFC 5789 2.2].
+        if media_type == MERGE_PATCH_JSON { failure.with(ACCEPT_PATCH, media_type) } else { failure }
+    };
+    let other = if media_type == MERGE_PATCH_JSON {
+        "send the body with one Content-Type: application/merge-patch+json"
+    } else {
+        "send the body with one Content-Type: application/json"
+    };
     if !parts.headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let detail = "an encoded body is not read; send it without Content-Encoding";
         return Err(unsupported(detail).with(ACCEPT_ENCODING, "identity"));
@@ -121,11 +144,11 @@ fn check_media_type(parts: &Parts) -> Result<(), Failure> {
     }
     let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
     let (Some(content_type), None) = (types.next().and_then(|value| value.to_str().ok()), types.next()) else {
-        return Err(unsupported("send the body with one Content-Type: application/json"));
+        return Err(unsupported(other));
     };
     let mut pieces = content_type.split(';').map(str::trim);
-    if !pieces.next().is_some_and(|media_type| media_type.eq_ignore_ascii_case("application/json")) {
-        return Err(unsupported("send the body as application/json"));
+    if !pieces.next().is_some_and(|sent| sent.eq_ignore_ascii_case(media_type)) {
+        return Err(unsupported(other));
     }
     let mut charsets = pieces.filter_map(|piece| {
         let (name, value) = piece.split_once('=')?;

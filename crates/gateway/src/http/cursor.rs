@@ -25,7 +25,7 @@ impl Cursor {
     pub fn encode(&self) -> String {
         let name = self.entity_type.as_str().as_bytes();
         let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&self.after.created.as_millis().to_be_bytes());
+        bytes.extend_from_slice(&self.after.time().unwrap_or_default().as_millis().to_be_bytes());
         bytes.push(name.len().try_into().unwrap_or(u8::MAX));
         bytes.extend_from_slice(name);
         bytes.extend_from_slice(self.after.id.as_str().as_bytes());
@@ -51,7 +51,7 @@ impl Cursor {
         let entity_type = TypeName::parse(std::str::from_utf8(name).ok()?)?;
         let id = EntityId::parse(std::str::from_utf8(id).ok()?)?;
         let created = Timestamp::from_millis(i64::from_be_bytes(*created));
-        Some(Self { entity_type, after: ListPosition { created, id } })
+        Some(Self { entity_type, after: ListPosition::at(created, id) })
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     fn round_trips_and_notices_every_edit() {
         let cursor = Cursor {
             entity_type: TypeName::parse("provider").unwrap(),
-            after: ListPosition { created: Timestamp::from_millis(-5), id: EntityId::parse("a.b").unwrap() },
+            after: ListPosition::at(Timestamp::from_millis(-5), EntityId::parse("a.b").unwrap()),
         };
         let text = cursor.encode();
         assert_eq!(Cursor::decode(&text), Some(cursor));

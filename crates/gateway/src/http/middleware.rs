@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
 use tracing::{debug, warn};
 
-use super::body::Incoming;
+use super::body::{ACCEPT_PATCH, Incoming, MERGE_PATCH};
 use super::handlers;
 use super::request::{header_error, sane_token};
 use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};
@@ -98,16 +98,20 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
 async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Result<Answered, Failure> {
     check_limits(&call.parts)?;
     check_host(&call.parts)?;
-    refuse_unoffered(&call.parts)?;
+    refuse_unoffered(&call.parts, route)?;
     let Some(route) = route else {
         if call.parts.method == Method::OPTIONS && call.parts.uri.path() == "*" {
-            return Ok(options("GET, HEAD, POST, PUT, OPTIONS"));
+            return Ok(options("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
         }
         return Err(Failure::new(Slug::NotFound, "there is nothing at this path; GET / lists the resources"));
     };
     let method = call.parts.method.clone();
     if method == Method::OPTIONS {
-        return Ok(options(route.allow()));
+        let mut response = options(route.allow());
+        if route.offers(&Method::PATCH) {
+            response.headers_mut().insert(ACCEPT_PATCH, MERGE_PATCH);
+        }
+        return Ok(response);
     }
     if !route.offers(&method) {
         let detail = format!("{method} is not offered here; offered are {}", route.allow());
@@ -124,6 +128,8 @@ async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Re
     }
     match (route, method) {
         (Route::Entity(resource, id), Method::PUT) => handlers::put(&call, *resource, id, body).await,
+        (Route::Entity(resource, id), Method::PATCH) => handlers::patch(&call, *resource, id, body).await,
+        (Route::Entity(resource, id), Method::DELETE) => handlers::delete(&call, *resource, id).await,
         (Route::Entity(resource, id), _) => handlers::get(&call, *resource, id).await,
         (Route::Collection(resource), Method::POST) => handlers::post(&call, *resource, body).await,
         (Route::Collection(resource), _) => handlers::list(&call, *resource).await,
@@ -178,11 +184,16 @@ fn check_host(parts: &Parts) -> Result<(), Failure> {
 }
 
 /// What is not offered yet is refused: to pass over it would be to promise what is not kept.
-fn refuse_unoffered(parts: &Parts) -> Result<(), Failure> {
+fn refuse_unoffered(parts: &Parts, route: Option<&Route<'_>>) -> Result<(), Failure> {
     const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
-    const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-    for name in [IF_MATCH, IF_UNMODIFIED_SINCE, CONSISTENCY_TOKEN, IDEMPOTENCY_KEY] {
-        if parts.headers.contains_key(&name) {
+    let conditional = match route {
+        Some(Route::Entity(..)) => true,
+        Some(Route::Collection(_)) => parts.method == Method::POST,
+        _ => false,
+    };
+    for name in [CONSISTENCY_TOKEN, IF_MATCH, IF_UNMODIFIED_SINCE] {
+        let offered = conditional && name != CONSISTENCY_TOKEN;
+        if parts.headers.contains_key(&name) && !offered {
             return Err(header_error(&name, "is not offered yet; nothing was done"));
         }
     }

@@ -111,32 +111,58 @@ pub(crate) struct Preference {
     pub(crate) wait: Duration,
     /// For `Preference-Applied`.
     pub(crate) applied: Option<String>,
+    /// What of the object a write that was carried out is to give back.
+    pub(crate) returned: Option<Returned>,
 }
 
-/// Reads `Prefer: respond-async` and `Prefer: wait=N`; what is unknown or malformed is passed over, as the RFC says.
+/// `return=` [RFC 7240 4.2].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Returned {
+    Minimal,
+    Representation,
+}
+
+impl Returned {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Minimal => "return=minimal",
+            Self::Representation => "return=representation",
+        }
+    }
+}
+
+/// Reads `Prefer: respond-async`, `wait=N` and `return=`; of one that comes twice the first counts; what is unknown or malformed is passed over, as the RFC says.
 pub(crate) fn preference(headers: &HeaderMap, default: Duration) -> Preference {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let mut wait = None;
     let mut asynchronous = false;
+    let mut returned = None;
     for item in values.flat_map(|value| value.split(',')) {
-        // Parameters of a preference mean nothing for these two.
+        // Parameters of a preference mean nothing for these.
         let item = item.split(';').next().unwrap_or_default();
         let (name, value) = item.split_once('=').unwrap_or((item, ""));
         match name.trim().to_ascii_lowercase().as_str() {
             "respond-async" => asynchronous = true,
             "wait" if wait.is_none() => wait = value.trim().trim_matches('"').parse::<u64>().ok(),
+            "return" if returned.is_none() => {
+                returned = match value.trim().trim_matches('"') {
+                    "minimal" => Some(Returned::Minimal),
+                    "representation" => Some(Returned::Representation),
+                    _ => None,
+                };
+            }
             _ => {}
         }
     }
     match (asynchronous, wait) {
         // RFC 7240 4.3: together they mean to wait that long, then to answer asynchronously; as every write does.
-        (true, None) => Preference { wait: Duration::ZERO, applied: Some("respond-async".to_owned()) },
+        (true, None) => Preference { wait: Duration::ZERO, applied: Some("respond-async".to_owned()), returned },
         (asynchronous, Some(seconds)) => {
             let wait = Duration::from_secs(seconds).min(WAIT_MAX);
             let prefix = if asynchronous { "respond-async, " } else { "" };
-            Preference { wait, applied: Some(format!("{prefix}wait={}", wait.as_secs())) }
+            Preference { wait, applied: Some(format!("{prefix}wait={}", wait.as_secs())), returned }
         }
-        (false, None) => Preference { wait: default, applied: None },
+        (false, None) => Preference { wait: default, applied: None, returned },
     }
 }
 
@@ -191,9 +217,12 @@ mod tests {
         assert_eq!(of("wait=7").applied.as_deref(), Some("wait=7"));
         assert_eq!(of("wait=700").applied.as_deref(), Some("wait=30"));
         assert_eq!(of("respond-async, wait=2").applied.as_deref(), Some("respond-async, wait=2"));
-        for ignored in ["wait=x", "return=minimal", "", "wait=-1"] {
-            assert_eq!(of(ignored), Preference { wait: Duration::from_secs(5), applied: None }, "{ignored}");
+        for ignored in ["wait=x", "return=all", "", "wait=-1"] {
+            let expected = Preference { wait: Duration::from_secs(5), applied: None, returned: None };
+            assert_eq!(of(ignored), expected, "{ignored}");
         }
+        assert_eq!(of("wait=1, return=minimal, return=representation").returned, Some(Returned::Minimal));
+        assert_eq!(of("return=\"representation\"").returned, Some(Returned::Representation));
     }
 
     #[test]

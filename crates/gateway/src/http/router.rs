@@ -68,7 +68,7 @@ impl Route<'_> {
     pub(crate) fn allow(&self) -> &'static str {
         match self {
             Self::Collection(_) => "GET, HEAD, POST, OPTIONS",
-            Self::Entity(..) => "GET, HEAD, PUT, OPTIONS",
+            Self::Entity(..) => "GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }

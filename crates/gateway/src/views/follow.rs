@@ -183,7 +183,14 @@ impl Follow {
         // A type that this gateway does not serve is passed over.
         let Some(entity_type) = self.registry.get(view.entity_type) else { return };
         let name = entity_type.name();
-        match Held::new(entity_type, view.id, view.version, view.time, view.object, view.data_schema) {
+        let Some(object) = view.object else {
+            let Some(id) = EntityId::parse(view.id) else { return };
+            let key = Key::new(name.clone(), id);
+            self.retrieves.detach(name, view.id);
+            self.views.delete(&key, view.version, stored);
+            return self.answers.deleted(&key, view.correlation, view.version);
+        };
+        match Held::new(entity_type, view.id, view.version, view.time, object, view.data_schema) {
             Ok(held) => {
                 // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
@@ -201,10 +208,10 @@ impl Follow {
         match cloudevents::decode_reply(&stored.record) {
             Ok(reply) => {
                 // It tells of a version; a question that is under way may have been answered before that.
-                if let (Some(_), Some(id)) = (reply.version, &reply.key.id)
+                if let Some((Key { entity_type, id: Some(id) }, _)) = reply.depends_on()
                     && !matches!(reply.body, ReplyBody::Retrieved(_))
                 {
-                    self.retrieves.detach(&reply.key.entity_type, id.as_str());
+                    self.retrieves.detach(entity_type, id.as_str());
                 }
                 self.answers.reply(reply);
             }

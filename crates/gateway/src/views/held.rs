@@ -1,12 +1,10 @@
 //! One view as it is kept in memory, ready to be sent.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::entity::stamps;
-use contract::{EntityId, EntityType, Timestamp};
-use twox_hash::XxHash3_64;
+use contract::{ETag, EntityId, EntityType, Timestamp};
 
 /// A version of an entity with everything a response needs, in one allocation: a start reads millions of them, and both
 /// its time and its memory go by the number and size of allocations.
@@ -62,7 +60,7 @@ impl Held {
             version,
             time: time.as_millis(),
             created: stamps.created.as_millis(),
-            hash: XxHash3_64::oneshot(object),
+            hash: ETag::hash(object),
             id_bytes: id.len() as u64,
         };
         let as_written = data_schema == entity_type.data_schema() && begins_with_id(object, id);
@@ -127,10 +125,11 @@ impl Held {
 
     /// `"<version>-<hash of the bytes>"`: a strong validator [RFC 9110 8.8.3].
     pub(crate) fn etag(&self) -> String {
-        let mut etag = String::with_capacity(40);
-        // Writing to a string cannot fail.
-        let _ = write!(etag, "\"{}-{:016x}\"", self.version(), self.number(3));
-        etag
+        self.tag().to_string()
+    }
+
+    pub(crate) fn tag(&self) -> ETag {
+        ETag::from_parts(self.version(), self.number(3))
     }
 
     /// What it takes in memory.

@@ -31,8 +31,8 @@ const SAMPLE: u64 = 4096;
 struct Collection {
     entities: papaya::HashMap<Named, Slot, ahash::RandomState>,
     count: AtomicU64,
-    /// Whether there ever was one: looking for them takes time.
-    has_unreadable: AtomicBool,
+    /// Whether there ever was one that was deleted or could not be read: looking for them takes time.
+    without_view: AtomicBool,
     /// The order of what was there at the start, a run per partition, each sorted at once: a fraction of the time and memory
     /// of as many insertions. A row that has left its place since is passed over.
     runs: OnceLock<Vec<Sorted>>,
@@ -79,6 +79,8 @@ enum Named {
 #[derive(Clone)]
 enum Slot {
     View(Held),
+    /// It was deleted, with this version.
+    Deleted(u64),
     /// The latest record could not be read; an older view would be wrong.
     Unreadable,
 }
@@ -134,8 +136,35 @@ impl Materialised {
         let Some(id) = &key.id else { return Look::Absent };
         match collection.entities.pin().get(id.as_str()) {
             Some(Slot::View(held)) => Look::Found(held.clone()),
+            Some(Slot::Deleted(version)) => Look::Deleted(*version),
             Some(Slot::Unreadable) => Look::Unreadable,
             None => Look::Absent,
+        }
+    }
+
+    /// Whether what is there is this version or a later one.
+    pub(crate) fn has_reached(&self, key: &Key, version: u64) -> bool {
+        let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return false };
+        match collection.entities.pin().get(id.as_str()) {
+            Some(Slot::View(held)) => held.version() >= version,
+            Some(Slot::Deleted(deleted)) => *deleted >= version,
+            // No later view can lift this mark before it is read; waiting would only delay the answer.
+            Some(Slot::Unreadable) => true,
+            None => false,
+        }
+    }
+
+    /// Takes a deletion if it is newer than what is there.
+    pub(crate) fn delete(&self, key: &Key, version: u64) {
+        let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return };
+        let entities = collection.entities.pin();
+        let is_newer = match entities.get(id.as_str()) {
+            Some(Slot::View(before)) => before.version() < version,
+            Some(Slot::Deleted(before)) => *before < version,
+            Some(Slot::Unreadable) | None => true,
+        };
+        if is_newer {
+            collection.replace(id, Slot::Deleted(version));
         }
     }
 
@@ -173,28 +202,27 @@ impl Materialised {
     /// Marks an entity whose latest record cannot be read.
     pub(crate) fn mark_unreadable(&self, key: &Key) {
         let (Some(collection), Some(id)) = (self.collections.get(&key.entity_type), &key.id) else { return };
-        collection.has_unreadable.store(true, Ordering::Relaxed);
-        let entities = collection.entities.pin();
-        if let Some(Slot::View(before)) = entities.insert(Named::Id(id.clone()), Slot::Unreadable) {
-            collection.recent.remove(&(before.created(), id.clone()));
-            collection.count.fetch_sub(1, Ordering::Relaxed);
-        }
+        collection.replace(id, Slot::Unreadable);
     }
 
-    /// How many entities of a type there are, without those that cannot be read.
+    /// How many entities of a type there are, without those that were deleted or cannot be read.
     pub(crate) fn count(&self, entity_type: &TypeName) -> u64 {
         self.collections.get(entity_type).map_or(0, |collection| collection.count.load(Ordering::Relaxed))
     }
 
-    /// The entities whose latest record could not be read.
-    pub(crate) fn unreadable(&self, entity_type: &TypeName) -> Vec<EntityId> {
+    /// The entities that were deleted, with the version of that, and those whose latest record could not be read.
+    pub(crate) fn without_view(&self, entity_type: &TypeName) -> Vec<(EntityId, Option<u64>)> {
         let Some(collection) = self.collections.get(entity_type) else { return Vec::new() };
-        if !collection.has_unreadable.load(Ordering::Relaxed) {
+        if !collection.without_view.load(Ordering::Relaxed) {
             return Vec::new();
         }
         let entities = collection.entities.pin();
-        let unreadable = entities.iter().filter(|(_, slot)| matches!(slot, Slot::Unreadable));
-        unreadable.filter_map(|(named, _)| EntityId::parse(named.borrow())).collect()
+        let without = entities.iter().filter_map(|(named, slot)| match slot {
+            Slot::View(_) => None,
+            Slot::Deleted(version) => Some((EntityId::parse(named.borrow())?, Some(*version))),
+            Slot::Unreadable => Some((EntityId::parse(named.borrow())?, None)),
+        });
+        without.collect()
     }
 
     /// Makes room for so many entities of a type.
@@ -228,8 +256,9 @@ impl Collection {
         let entities = self.entities.pin();
         let before = match entities.get(held.id()) {
             Some(Slot::View(before)) if before.version() >= held.version() => return None,
+            Some(Slot::Deleted(version)) if *version >= held.version() => return None,
             Some(Slot::View(before)) => Some(before.created()),
-            Some(Slot::Unreadable) | None => None,
+            Some(Slot::Deleted(_) | Slot::Unreadable) | None => None,
         };
         let replaced = entities.insert(Named::View(held.clone()), Slot::View(held.clone()));
         // What was replaced tells, and not what was seen before: threads that load a snapshot share the map.
@@ -237,6 +266,15 @@ impl Collection {
             self.count.fetch_add(1, Ordering::Relaxed);
         }
         Some(before)
+    }
+
+    /// Puts what is no view in the place of whatever was there.
+    fn replace(&self, id: &EntityId, slot: Slot) {
+        self.without_view.store(true, Ordering::Relaxed);
+        if let Some(Slot::View(before)) = self.entities.pin().insert(Named::Id(id.clone()), slot) {
+            self.recent.remove(&(before.created(), id.clone()));
+            self.count.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn apply(&self, held: &Held) {
@@ -275,8 +313,7 @@ impl Collection {
             !more
         });
         let last = rows.last().filter(|_| more);
-        let next =
-            last.and_then(|last| Some(ListPosition { created: last.created(), id: EntityId::parse(last.id())? }));
+        let next = last.and_then(|last| Some(ListPosition::at(last.created(), EntityId::parse(last.id())?)));
         (rows, total, next)
     }
 
@@ -285,7 +322,8 @@ impl Collection {
     fn walk(&self, after: Option<&ListPosition>, mut visit: impl FnMut(Place<'_>) -> bool) {
         let runs = self.runs.get().map(Vec::as_slice).unwrap_or_default();
         let mut runs: Vec<_> = runs.iter().map(|run| run.after(after).peekable()).collect();
-        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded((after.created, after.id.clone())));
+        let from = after
+            .map_or(Bound::Unbounded, |after| Bound::Excluded((after.time().unwrap_or_default(), after.id.clone())));
         let mut recent = self.recent.range((from, Bound::Unbounded)).peekable();
         loop {
             let entry = recent.peek().cloned();
@@ -324,7 +362,7 @@ mod tests {
 
     fn listed(views: &Materialised) -> String {
         let name = TypeName::parse("costoption").unwrap();
-        let mut query = ListQuery { limit: 2, after: None };
+        let mut query = ListQuery { limit: 2, ..ListQuery::default() };
         let mut ids = String::new();
         loop {
             let (rows, total, next) = views.list(&name, &query);
@@ -367,5 +405,16 @@ mod tests {
         apply("b", 3, 10);
         apply("e", 2, 5);
         assert_eq!(listed(&views), "e a b d c of 5");
+        // A deletion counts by its version, and what is created anew comes behind it.
+        let key = |id| Key::new(name.clone(), EntityId::parse(id).unwrap());
+        views.delete(&key("b"), 3);
+        views.delete(&key("e"), 3);
+        views.delete(&key("f"), 2);
+        assert_eq!(listed(&views), "a b d c of 4");
+        assert!(matches!(views.look(&key("e")), Look::Deleted(3)) && matches!(views.look(&key("f")), Look::Deleted(2)));
+        assert!(views.has_reached(&key("e"), 3) && !views.has_reached(&key("e"), 4));
+        apply("e", 3, 5);
+        apply("f", 3, 90);
+        assert_eq!(listed(&views), "a b d c f of 5");
     }
 }

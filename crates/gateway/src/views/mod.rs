@@ -29,6 +29,8 @@ use crate::config::{Config, ViewMode};
 pub(crate) enum Look {
     Found(Held),
     Absent,
+    /// It was deleted, with this version.
+    Deleted(u64),
     /// Its latest view could not be read.
     Unreadable,
     /// It must be asked for.
@@ -114,6 +116,14 @@ impl Views {
         }
     }
 
+    /// Takes a deletion if it is newer than what is there.
+    pub(crate) fn delete(&self, key: &Key, version: u64, stored: &Stored) {
+        match self {
+            Self::Materialised(views) => views.delete(key, version),
+            Self::OnDemand(views) => views.pass_deletion(key, version, stored.partition, stored.offset),
+        }
+    }
+
     /// So many records are on the topic at the start.
     pub(crate) fn expect(&self, records: u64) {
         if let Self::Materialised(views) = self {
@@ -149,12 +159,7 @@ impl Views {
                 views.forget_before(key, version);
                 true
             }
-            Self::Materialised(views) => match views.look(key) {
-                Look::Found(held) => held.version() >= version,
-                // No later view can lift this mark before it is read; waiting would only delay the answer.
-                Look::Unreadable => true,
-                Look::Absent | Look::Unknown => false,
-            },
+            Self::Materialised(views) => views.has_reached(key, version),
         }
     }
 }

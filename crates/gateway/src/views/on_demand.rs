@@ -33,7 +33,20 @@ pub(crate) struct OnDemand {
 enum Slot {
     View(Held),
     Absent,
+    /// With this version.
+    Deleted(u64),
     Unreadable,
+}
+
+impl Slot {
+    /// What tells of no version gives way to all that does.
+    fn version(&self) -> u64 {
+        match self {
+            Self::View(held) => held.version(),
+            Self::Deleted(version) => *version,
+            Self::Absent | Self::Unreadable => 0,
+        }
+    }
 }
 
 struct Ttl {
@@ -44,7 +57,7 @@ struct Ttl {
 impl Expiry<Key, Slot> for Ttl {
     fn expire_after_create(&self, _: &Key, slot: &Slot, _: Instant) -> Option<Duration> {
         Some(match slot {
-            Slot::View(_) | Slot::Unreadable => self.view,
+            Slot::View(_) | Slot::Deleted(_) | Slot::Unreadable => self.view,
             Slot::Absent => self.not_found,
         })
     }
@@ -59,7 +72,7 @@ impl OnDemand {
         let weigh = |key: &Key, slot: &Slot| {
             let held = match slot {
                 Slot::View(held) => held.size_bytes(),
-                Slot::Absent | Slot::Unreadable => 0,
+                Slot::Absent | Slot::Deleted(_) | Slot::Unreadable => 0,
             };
             let id = key.id.as_ref().map_or(0, |id| id.as_str().len());
             u32::try_from(held + id + 128).unwrap_or(u32::MAX)
@@ -77,6 +90,7 @@ impl OnDemand {
         match self.cache.get(key) {
             Some(Slot::View(held)) => Look::Found(held),
             Some(Slot::Absent) => Look::Absent,
+            Some(Slot::Deleted(version)) => Look::Deleted(version),
             Some(Slot::Unreadable) => Look::Unreadable,
             None => Look::Unknown,
         }
@@ -87,6 +101,7 @@ impl OnDemand {
         let Some(shared) = &self.shared else { return Look::Unknown };
         match shared.look(key, |entry| self.insert(key, entry)).await {
             Some(Entry::View(held)) => Look::Found(held),
+            Some(Entry::Deleted(version)) => Look::Deleted(version),
             Some(Entry::Absent) => Look::Absent,
             None => Look::Unknown,
         }
@@ -98,10 +113,22 @@ impl OnDemand {
         if let Some(shared) = &self.shared {
             shared.pass(partition, offset + 1, Some((key.clone(), Change::View(held.clone()))));
         }
+        self.replace(key, Slot::View(held.clone()));
+    }
+
+    /// A deletion has passed: like a view.
+    pub(crate) fn pass_deletion(&self, key: &Key, version: u64, partition: Partition, offset: Offset) {
+        if let Some(shared) = &self.shared {
+            shared.pass(partition, offset + 1, Some((key.clone(), Change::Deleted(version))));
+        }
+        self.replace(key.clone(), Slot::Deleted(version));
+    }
+
+    fn replace(&self, key: Key, slot: Slot) {
         self.cache.entry(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             None => Op::Nop,
-            Some(Slot::View(before)) if before.version() >= held.version() => Op::Nop,
-            Some(_) => Op::Put(Slot::View(held.clone())),
+            Some(before) if before.version() >= slot.version() => Op::Nop,
+            Some(_) => Op::Put(slot),
         });
     }
 
@@ -126,13 +153,15 @@ impl OnDemand {
     }
 
     fn insert(&self, key: &Key, entry: &Entry) {
-        self.cache.entry_by_ref(key).and_compute_with(|before| {
-            match (before.map(|before| before.into_value()), entry) {
-                (Some(Slot::View(before)), Entry::View(held)) if before.version() >= held.version() => Op::Nop,
-                (_, Entry::View(held)) => Op::Put(Slot::View(held.clone())),
-                (None, Entry::Absent) => Op::Put(Slot::Absent),
-                (Some(_), Entry::Absent) => Op::Nop,
-            }
+        let slot = match entry {
+            Entry::View(held) => Slot::View(held.clone()),
+            Entry::Deleted(version) => Slot::Deleted(*version),
+            Entry::Absent => Slot::Absent,
+        };
+        self.cache.entry_by_ref(key).and_compute_with(|before| match before.map(|before| before.into_value()) {
+            Some(_) if matches!(slot, Slot::Absent) => Op::Nop,
+            Some(before) if before.version() >= slot.version() => Op::Nop,
+            _ => Op::Put(slot),
         });
     }
 
@@ -144,12 +173,12 @@ impl OnDemand {
         self.cache.insert(key.clone(), Slot::Unreadable);
     }
 
-    /// Forgets what is older than a version that is known to exist.
+    /// Forgets what is older than a version that is known to exist; that the latest record cannot be read stays so.
     pub(crate) fn forget_before(&self, key: &Key, version: u64) {
         self.tell(key, version);
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
-            Some(Slot::View(held)) if held.version() >= version => Op::Nop,
-            None => Op::Nop,
+            None | Some(Slot::Unreadable) => Op::Nop,
+            Some(slot) if slot.version() >= version => Op::Nop,
             Some(_) => Op::Remove,
         });
     }
@@ -158,7 +187,7 @@ impl OnDemand {
     pub(crate) fn forget_other(&self, key: &Key, object: &[u8]) {
         self.cache.entry_by_ref(key).and_compute_with(|entry| match entry.map(|entry| entry.into_value()) {
             Some(Slot::View(held)) if held.object() == object => Op::Nop,
-            None => Op::Nop,
+            None | Some(Slot::Unreadable) => Op::Nop,
             Some(_) => Op::Remove,
         });
     }
@@ -224,5 +253,101 @@ impl<T: Clone> Flights<T> {
             by_key.remove(key);
             self.count.store(by_key.len(), Ordering::SeqCst);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{EntityId, Registry, Timestamp};
+
+    use super::*;
+    use crate::config::ViewMode;
+
+    fn held(version: u64) -> Held {
+        let registry = Registry::built_in().unwrap();
+        let entity_type = registry.get("costoption").unwrap();
+        let time = Timestamp::from_millis(i64::try_from(version).unwrap());
+        let object = entity_type.render(&EntityId::parse("a").unwrap(), &serde_json::Map::new(), time, time);
+        Held::new(entity_type, "a", version, time, &object, entity_type.data_schema()).unwrap()
+    }
+
+    fn views() -> OnDemand {
+        let wait = Duration::from_secs(60);
+        let config = Config {
+            instance: String::new(),
+            public_url: String::new(),
+            views: ViewMode::OnDemand,
+            in_flight_max: 1,
+            connections_max: 1,
+            write_wait: wait,
+            read_wait: wait,
+            receive_timeout: wait,
+            drain_timeout: wait,
+            cache_bytes: 1 << 20,
+            cache_ttl: wait,
+            not_found_ttl: wait,
+            shared_cache: None,
+            snapshot_dir: None,
+            snapshot_every: wait,
+        };
+        OnDemand::new(&config, None)
+    }
+
+    #[test]
+    fn a_view_that_passes_replaces_an_older_one_and_nothing_else() {
+        let (views, key) = (views(), Key::parse("costoption:a").unwrap());
+        let version = || match views.look(&key) {
+            Look::Found(held) => Some(held.version()),
+            Look::Absent => Some(0),
+            Look::Deleted(version) => Some(100 + version),
+            Look::Unreadable | Look::Unknown => None,
+        };
+        views.pass(key.clone(), &held(1), 0, 1);
+        assert_eq!(version(), None, "it may be older than what was told before");
+        views.remember(&key, Entry::Absent, None);
+        assert_eq!(version(), Some(0));
+        views.pass(key.clone(), &held(2), 0, 2);
+        views.pass(key.clone(), &held(1), 0, 1);
+        assert_eq!(version(), Some(2));
+        views.remember(&key, Entry::View(held(3)), None);
+        views.remember(&key, Entry::View(held(2)), None);
+        assert_eq!(version(), Some(3));
+        views.forget_other(&key, held(3).object());
+        assert_eq!(version(), Some(3));
+        views.forget_other(&key, held(4).object());
+        assert_eq!(version(), None);
+
+        views.pass_deletion(&key, 4, 0, 4);
+        assert_eq!(version(), None);
+        views.remember(&key, Entry::View(held(3)), None);
+        views.pass_deletion(&key, 3, 0, 5);
+        assert_eq!(version(), Some(3), "not newer");
+        views.pass_deletion(&key, 4, 0, 6);
+        views.remember(&key, Entry::View(held(3)), None);
+        views.remember(&key, Entry::Absent, None);
+        views.pass(key.clone(), &held(4), 0, 7);
+        assert_eq!(version(), Some(104));
+        views.forget_before(&key, 4);
+        assert_eq!(version(), Some(104));
+        views.forget_before(&key, 5);
+        assert_eq!(version(), None);
+        views.remember(&key, Entry::Deleted(6), None);
+        assert_eq!(version(), Some(106));
+        views.pass(key.clone(), &held(7), 0, 8);
+        assert_eq!(version(), Some(7));
+    }
+
+    #[test]
+    fn a_detached_question_is_not_kept() {
+        let (flights, key) = (Flights::<u64>::new(), Key::parse("costoption:a").unwrap());
+        let Boarding::Leads { number, .. } = flights.board(&key) else { panic!("the first one asks") };
+        assert!(matches!(flights.board(&key), Boarding::Joined(_)));
+        flights.detach(&key);
+        let Boarding::Leads { number: second, .. } = flights.board(&key) else { panic!("a new question") };
+        let mut kept = Vec::new();
+        flights.land(&key, number, || kept.push(number));
+        flights.land(&key, second, || kept.push(second));
+        assert_eq!(kept, [second]);
+        assert!(flights.is_empty());
     }
 }

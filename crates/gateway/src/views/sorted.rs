@@ -68,7 +68,7 @@ impl Sorted {
     pub(super) fn after(&self, after: Option<&ListPosition>) -> impl Iterator<Item = Place<'_>> {
         let Self(Unsorted { ids, places }) = self;
         let begin = after.map_or(0, |after| {
-            let after = (after.created, after.id.as_str());
+            let after = (after.time().unwrap_or_default(), after.id.as_str());
             places.partition_point(|packed| packed.place(ids) <= after)
         });
         places[begin..].iter().map(|packed| packed.place(ids))

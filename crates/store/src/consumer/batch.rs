@@ -7,12 +7,12 @@ use contract::reply::Page;
 use contract::wire::DecodeError;
 use contract::wire::cloudevents::{decode_command, encode_quarantined, encode_reply, encode_view};
 use contract::{
-    Action, Command, CommandId, Env, Key, Outcome, OutcomeStatus, Problem, Record, Registry, Reply, ReplyBody, Retry,
-    Slug, Stored, Timestamp, Topic, TypeName,
+    Action, Command, CommandId, Digest, Env, Key, Outcome, OutcomeStatus, Partition, Problem, Record, Registry, Reply,
+    ReplyBody, Retry, Slug, Stored, Topic, TypeName, partition,
 };
 
-use crate::database::{Change, Loaded};
-use crate::decide::{Answer, Decision, State, decide};
+use crate::database::{Change, IndexChange, Loaded};
+use crate::decide::{Answer, Decision, Keyed, Remembered, Revision, decide};
 
 /// A record of the topic of commands, read as far as it can be.
 pub(super) struct Event {
@@ -43,6 +43,11 @@ impl Event {
         self.command.as_ref().ok().map(|command| &command.key).filter(|key| key.id.is_some())
     }
 
+    /// The idempotency key whose first answer it is decided on.
+    pub(super) fn idempotency(&self) -> Option<Digest> {
+        Some(self.command.as_ref().ok()?.idempotency?.key)
+    }
+
     /// The command whose outcome it is decided on.
     pub(super) fn outcome(&self) -> Option<CommandId> {
         match &self.command {
@@ -68,6 +73,8 @@ pub(super) struct Decided {
     pub(super) changes: Vec<Change>,
     /// What is to be remembered.
     pub(super) outcomes: Vec<Outcome>,
+    /// First answers to idempotency keys.
+    pub(super) keyed: Vec<Keyed>,
     /// Events to append, in this order.
     pub(super) outgoing: Vec<(Topic, Record)>,
     /// What the metrics are told once it is committed.
@@ -82,6 +89,10 @@ pub(super) struct Context<'a> {
     pub(super) source: &'a str,
     /// The largest record of the stream.
     pub(super) message_bytes_max: usize,
+    /// Whether the index of lists is kept.
+    pub(super) lists: bool,
+    /// Of each topic.
+    pub(super) partitions: u32,
 }
 
 impl Context<'_> {
@@ -97,7 +108,7 @@ impl Context<'_> {
                     Some(page) => run.listed(command, page),
                     None => break,
                 },
-                Ok(command) => run.command(command),
+                Ok(command) => run.command(command, event.stored.partition),
                 Err(error) => run.unreadable(&event.stored, error),
             }
             run.decided.count += 1;
@@ -111,9 +122,9 @@ impl Context<'_> {
 
 /// An entity within a batch.
 struct Working {
-    state: State,
-    /// Version and `created` as they were loaded.
-    before: Option<(u64, Timestamp)>,
+    state: Option<Revision>,
+    /// As it was loaded.
+    before: Option<Revision>,
 }
 
 struct Run<'a> {
@@ -126,29 +137,37 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn command(&mut self, command: &Command) {
+    fn command(&mut self, command: &Command, number: Partition) {
         let Some(entity_type) = self.context.registry.get(command.key.entity_type.as_str()) else {
             // The decoder let it pass, so the registry has it.
             return;
         };
-        let remembered = match &command.action {
+        let outcome = match &command.action {
             Action::Retrieve { operation } => operation.as_ref().and_then(|id| self.loaded.outcomes.get(id)),
             _ => self.loaded.outcomes.get(&command.id),
         };
+        let keyed = command.idempotency.and_then(|sent| self.loaded.keyed.get(&sent.key));
+        let keyed = keyed.map(|keyed| (keyed.idempotency.fingerprint, &keyed.first));
+        let remembered = Remembered { outcome, keyed };
         let working = match self.states.entry(command.key.clone()) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => {
-                let entity = self.loaded.entities.remove(&command.key);
-                let before = entity.as_ref().map(|entity| (entity.version, entity.created));
-                entry.insert(Working { state: entity.map_or(State::Absent, State::Live), before })
+                let before = self.loaded.entities.remove(&command.key);
+                entry.insert(Working { state: before.clone(), before })
             }
         };
-        let decision = decide(entity_type, &working.state, remembered, command, self.context.env.now());
-        let Decision { next, answer, outcome } = decision;
-        if let Some(entity) = next {
-            working.state = State::Live(entity);
+        let decision = decide(entity_type, working.state.as_ref(), remembered, command, self.context.env.now());
+        let Decision { next, answer, outcome, keyed } = decision;
+        if next.is_some() {
+            working.state = next;
         }
-        self.remember(outcome);
+        // Only on its key's partition a look-up is behind the command that it asks for, so only there it is the last word.
+        let last_word = || partition::of_key(command.key.to_string().as_bytes(), self.context.partitions) == number;
+        self.remember(outcome.filter(|outcome| outcome.status != OutcomeStatus::Unknown || last_word()));
+        if let Some(keyed) = keyed {
+            self.loaded.keyed.insert(keyed.idempotency.key, keyed.clone());
+            self.decided.keyed.push(keyed);
+        }
         match answer {
             Answer::View(view) => {
                 self.count(Some(&view.key), command.action.name(), "view");
@@ -171,7 +190,7 @@ impl Run<'_> {
         let (Some(correlation), Some(key)) = (error.correlation, error.key.clone()) else {
             return self.count(error.key.as_ref(), "unknown", "quarantined");
         };
-        let version = self.states.get(&key).and_then(|working| working.state.version());
+        let version = self.states.get(&key).and_then(|working| working.state.as_ref()).map(Revision::version);
         let body = match self.loaded.outcomes.get(&correlation) {
             // It had its answer, whatever this is.
             Some(outcome) => ReplyBody::Outcome(outcome.clone()),
@@ -179,7 +198,14 @@ impl Run<'_> {
                 let detail = format!("the data store set the command aside: {}", error.reason);
                 let problem = Problem::new(Slug::CommandFailed, detail).retry(Retry::No);
                 let (status, told) = (OutcomeStatus::Failed, Some(problem.clone()));
-                self.remember(Some(Outcome { command: correlation, status, version, problem: told, created: None }));
+                self.remember(Some(Outcome {
+                    command: correlation,
+                    status,
+                    version,
+                    entity: None,
+                    problem: told,
+                    created: None,
+                }));
                 ReplyBody::Rejected(problem)
             }
         };
@@ -210,17 +236,21 @@ impl Run<'_> {
     }
 
     fn finish(mut self) -> Decided {
-        let changed = self.states.into_iter().filter_map(|(key, Working { state, before })| match state {
-            State::Live(entity) if before.is_none_or(|(version, _)| version != entity.version) => {
-                let moved = before.is_some_and(|(_, created)| created != entity.created);
-                Some(Change { key, expected: before.map(|(version, _)| version), moved, entity })
+        let context = self.context;
+        let changed = self.states.into_iter().filter_map(|(key, Working { state, before })| {
+            let next = state?;
+            if before.as_ref().is_some_and(|before| before.version() == next.version()) {
+                return None;
             }
-            _ => None,
+            let entity_type = context.registry.get(key.entity_type.as_str()).filter(|_| context.lists);
+            let index = entity_type.map(|known| IndexChange::between(known, before.as_ref(), &next));
+            Some(Change::new(key, before.as_ref(), next, index.unwrap_or_default()))
         });
         self.decided.changes = changed.collect();
         // One order for all stores, so that two of them never wait for each other.
         self.decided.changes.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         self.decided.outcomes.sort_unstable_by_key(|outcome| outcome.command);
+        self.decided.keyed.sort_unstable_by_key(|keyed| keyed.idempotency.key);
         self.decided
     }
 }

@@ -49,7 +49,7 @@ async fn strange(
     let mut tail = shared.stream.tail(Topic::Views, partition, bounds.start).await?;
     let records = tail.next(RECORDS_MAX).await?;
     for (key, _) in records.iter().filter_map(|stored| version_of(&stored.record)) {
-        let loaded = shared.database.load(vec![key.clone()], Vec::new()).await?;
+        let loaded = shared.database.load(vec![key.clone()], Vec::new(), Vec::new()).await?;
         if !loaded.entities.contains_key(&key) {
             return Ok(Some(key));
         }

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{Env, Partition, Registry, Topic};
+use contract::{EntityType, Env, Partition, Registry, Topic};
 use stream::{Stream, StreamError, Topology};
 use tokio::sync::watch;
 
@@ -55,11 +55,19 @@ pub struct Config {
     pub batch_max: usize,
     /// How long outcomes are remembered, at least. The contract promises 24 hours.
     pub outcome_retention: Duration,
+    /// Whether lists are asked for that need the index: any but whole types in the order of `created`. A database that several
+    /// stores share keeps it in any case.
+    pub lists: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { instance: "1".to_owned(), batch_max: 256, outcome_retention: Duration::from_secs(25 * 3600) }
+        Self {
+            instance: "1".to_owned(),
+            batch_max: 256,
+            outcome_retention: Duration::from_secs(25 * 3600),
+            lists: true,
+        }
     }
 }
 
@@ -74,6 +82,8 @@ pub struct Store {
 /// What all tasks share.
 struct Shared {
     config: Config,
+    /// Whether the index of lists is kept.
+    lists: bool,
     source: String,
     registry: Registry,
     stream: Arc<dyn Stream>,
@@ -100,15 +110,18 @@ impl Store {
         let source = format!("/store/{}", config.instance);
         let world = Arc::clone(&env);
         let run = async move {
+            let lists = config.lists || !database.is_exclusive();
+            let types = lists.then(|| registry.iter().cloned().collect());
             let topology = tokio::select! {
                 biased;
                 () = stopped(&mut told) => return,
-                topology = bind(&*stream, &*database, &*env) => topology,
+                topology = bind(&*stream, &*database, &*env, types) => topology,
             };
             match topology {
                 Ok(topology) => {
                     status.send_modify(|status| status.bound = true);
-                    let shared = Shared { config, source, registry, stream, topology, database, env, failed, status };
+                    let shared =
+                        Shared { config, lists, source, registry, stream, topology, database, env, failed, status };
                     coordinator::run(Arc::new(shared), membership, told).await;
                 }
                 Err(End::Failed(reason)) => fail(&failed, reason),
@@ -167,14 +180,23 @@ fn fail(failed: &watch::Sender<Option<String>>, reason: String) {
     failed.send_if_modified(|failed| failed.is_none().then(|| *failed = Some(reason)).is_some());
 }
 
-/// Learns what the stream is and binds the database to it, tried until both answer.
-async fn bind(stream: &dyn Stream, database: &dyn Database, env: &dyn Env) -> Result<Topology, End> {
+/// Learns what the stream is, binds the database to it and has the index of lists made; tried until both answer.
+async fn bind(
+    stream: &dyn Stream,
+    database: &dyn Database,
+    env: &dyn Env,
+    types: Option<Vec<Arc<EntityType>>>,
+) -> Result<Topology, End> {
     let mut backoff = Backoff::default();
     loop {
         let reason = match stream.topology().await {
             Ok(topology) => {
                 let log = Log { cluster: topology.cluster.clone(), partitions: topology.partitions };
-                match database.bind(log).await {
+                let ready = async {
+                    database.bind(log).await?;
+                    database.index(types.clone()).await
+                };
+                match ready.await {
                     Ok(()) => return Ok(topology),
                     Err(Error::Broken(reason)) => return Err(End::Failed(reason)),
                     Err(Error::Closed(reason)) => return Err(End::Closed(reason)),

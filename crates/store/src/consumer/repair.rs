@@ -143,16 +143,16 @@ pub(super) async fn views(
     let mut views = Vec::new();
     let keys: Vec<&Key> = suspects.keys().collect();
     for keys in keys.chunks(KEYS_MAX) {
-        for (key, entity) in load(shared, keys).await?.entities {
+        for (key, revision) in load(shared, keys).await?.entities {
             match suspects.get(&key) {
-                Some(Some(version)) if *version == entity.version => continue,
-                Some(Some(version)) if *version > entity.version => {
-                    tracing::error!(%key, version, database = entity.version, "the stream has a newer version than the database: the database is older than the stream, restore both from one backup");
+                Some(Some(version)) if *version == revision.version() => continue,
+                Some(Some(version)) if *version > revision.version() => {
+                    tracing::error!(%key, version, database = revision.version(), "the stream has a newer version than the database: the database is older than the stream, restore both from one backup");
                     continue;
                 }
                 _ => {}
             }
-            views.push(encode_view(&entity.view(key), &shared.source));
+            views.push(encode_view(&revision.view(key), &shared.source));
         }
     }
     // The database gives them in no order.
@@ -162,11 +162,13 @@ pub(super) async fn views(
 
 async fn load(shared: &Shared, keys: &[&Key]) -> Result<Loaded, Error> {
     let owned = keys.iter().map(|key| (*key).clone()).collect();
-    match shared.database.load(owned, Vec::new()).await {
+    match shared.database.load(owned, Vec::new(), Vec::new()).await {
         Err(Error::TooMuch) if keys.len() > 1 => {
             let mut loaded = Loaded::default();
             for key in keys {
-                loaded.entities.extend(shared.database.load(vec![(*key).clone()], Vec::new()).await?.entities);
+                loaded
+                    .entities
+                    .extend(shared.database.load(vec![(*key).clone()], Vec::new(), Vec::new()).await?.entities);
             }
             Ok(loaded)
         }

@@ -7,13 +7,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 
-use contract::{CommandId, Key, Offset, Outcome};
+use contract::{CommandId, Digest, Key, Offset, Outcome};
 
 use super::Shared;
 use super::batch::{Event, Tally};
 use super::worker::{End, Worker};
 use crate::database::{Batch, Committed, Error, Loaded};
-use crate::decide::Entity;
+use crate::decide::{Keyed, Revision};
 
 /// The most commits of a partition under way at once.
 const UNDERWAY_MAX: usize = 3;
@@ -27,8 +27,10 @@ pub(super) struct Underway {
     /// So many were sent.
     count: u64,
     /// The newest state of each entity, with the number of the commit that it comes from.
-    entities: HashMap<Key, (u64, Entity)>,
+    entities: HashMap<Key, (u64, Revision)>,
     outcomes: HashMap<CommandId, (u64, Outcome)>,
+    /// First answers to idempotency keys. Those of other partitions are met in the database only.
+    keyed: HashMap<Digest, (u64, Keyed)>,
 }
 
 /// One commit.
@@ -66,11 +68,14 @@ impl Underway {
             return loaded;
         }
         for event in events {
-            if let Some((key, (_, entity))) = event.entity().and_then(|key| self.entities.get_key_value(key)) {
-                loaded.entities.insert(key.clone(), entity.clone());
+            if let Some((key, (_, revision))) = event.entity().and_then(|key| self.entities.get_key_value(key)) {
+                loaded.entities.insert(key.clone(), revision.clone());
             }
             if let Some((command, (_, outcome))) = event.outcome().and_then(|id| self.outcomes.get_key_value(&id)) {
                 loaded.outcomes.insert(*command, outcome.clone());
+            }
+            if let Some((key, (_, keyed))) = event.idempotency().and_then(|key| self.keyed.get_key_value(&key)) {
+                loaded.keyed.insert(*key, keyed.clone());
             }
         }
         loaded
@@ -81,10 +86,13 @@ impl Underway {
         self.count += 1;
         let number = self.count;
         for change in &batch.changes {
-            self.entities.insert(change.key.clone(), (number, change.entity.clone()));
+            self.entities.insert(change.key.clone(), (number, change.next.clone()));
         }
         for outcome in &batch.outcomes {
             self.outcomes.insert(outcome.command, (number, outcome.clone()));
+        }
+        for keyed in &batch.keyed {
+            self.keyed.insert(keyed.idempotency.key, (number, keyed.clone()));
         }
         let (next, database) = (batch.next, std::sync::Arc::clone(&shared.database));
         let mut commit: Commit = Box::pin(async move { database.commit(batch).await });
@@ -115,6 +123,10 @@ impl Underway {
             }
             if let Some(id) = event.outcome().filter(|id| self.outcomes.get(id).is_some_and(|(number, _)| of(number))) {
                 self.outcomes.remove(&id);
+            }
+            let key = event.idempotency();
+            if let Some(key) = key.filter(|key| self.keyed.get(key).is_some_and(|(number, _)| of(number))) {
+                self.keyed.remove(&key);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use contract::reply::Page;
 use contract::wire::cloudevents::RUN_BYTES_MAX;
-use contract::{Action, Command, CommandId, Key, Offset, Partition, Record, Registry, Stored, Topic};
+use contract::{Action, Command, CommandId, Digest, Key, Offset, Partition, Record, Registry, Stored, Topic};
 use stream::{StreamError, Tail};
 use tokio::sync::watch;
 
@@ -297,17 +297,20 @@ impl Worker {
     pub(super) async fn prepare(&mut self, events: &[Event]) -> Result<(Batch, Tally, usize), Error> {
         let shared = &Arc::clone(&self.shared);
         let pages = pages(shared, events).await?;
-        let (keys, commands) = wanted(events, &self.underway);
-        let nothing = keys.is_empty() && commands.is_empty();
-        let loaded = if nothing { Loaded::default() } else { shared.database.load(keys, commands).await? };
+        let (keys, commands, idempotency) = wanted(events, &self.underway);
+        let nothing = keys.is_empty() && commands.is_empty() && idempotency.is_empty();
+        let loaded =
+            if nothing { Loaded::default() } else { shared.database.load(keys, commands, idempotency).await? };
         let loaded = self.underway.lay_over(events, loaded);
         let context = Context {
             registry: &shared.registry,
             env: &*shared.env,
             source: &shared.source,
             message_bytes_max: shared.topology.message_bytes_max.saturating_sub(RUN_BYTES_MAX),
+            lists: shared.lists,
+            partitions: shared.topology.partitions,
         };
-        let Decided { count, changes, outcomes, outgoing, tally } = context.decide(events, loaded, pages);
+        let Decided { count, changes, outcomes, keyed, outgoing, tally } = context.decide(events, loaded, pages);
         let events = &events[..count];
         let next = events.last().map(|event| event.stored.offset + 1);
         let next = next.ok_or_else(|| Error::Data("there is no way to decide it".to_owned()))?;
@@ -316,7 +319,8 @@ impl Worker {
         let forget_before = time.plus_millis(retention.saturating_neg());
         let (partition, owner, expected) = (self.partition, self.owner, self.underway.next().or(self.position));
         let marks = self.outbox.as_ref().map(Outbox::marks).unwrap_or_default();
-        let batch = Batch { partition, owner, expected, next, changes, outcomes, time, forget_before, outgoing, marks };
+        let batch =
+            Batch { partition, owner, expected, next, changes, outcomes, keyed, time, forget_before, outgoing, marks };
         Ok((batch, tally, count))
     }
 
@@ -386,7 +390,8 @@ async fn pages(shared: &Shared, events: &[Event]) -> Result<Vec<Page>, Error> {
 }
 
 /// What is to be loaded for these events, but for what is under way.
-fn wanted(events: &[Event], underway: &Underway) -> (Vec<Key>, Vec<CommandId>) {
+fn wanted(events: &[Event], underway: &Underway) -> (Vec<Key>, Vec<CommandId>, Vec<Digest>) {
     let keys = events.iter().filter_map(Event::entity).filter(|key| !underway.knows(key)).cloned();
-    (keys.collect(), events.iter().filter_map(Event::outcome).collect())
+    let outcomes = events.iter().filter_map(Event::outcome);
+    (keys.collect(), outcomes.collect(), events.iter().filter_map(Event::idempotency).collect())
 }

@@ -15,13 +15,16 @@ use contract::{
 use uuid::Uuid;
 
 use super::{
-    Batch, Change, Committed, Database, Error, LOAD_BYTES_MAX, Log, Marks, Outgoing, PAGE_BYTES_MAX, Standing,
-    UNPUBLISHED_BYTES_MAX,
+    Batch, Change, Committed, Database, Error, IndexChange, LOAD_BYTES_MAX, Log, Marks, Outgoing, PAGE_BYTES_MAX,
+    Standing, UNPUBLISHED_BYTES_MAX,
 };
-use crate::decide::Entity;
+use crate::decide::{Entity, Revision};
 
+mod deleted;
+mod keys;
 mod lists;
 mod outbox;
+mod random_lists;
 
 /// Makes the database that is tested.
 #[async_trait::async_trait]
@@ -45,8 +48,11 @@ pub async fn all<F: Factory>(factory: &F) {
     loads_what_was_stored(&*database).await;
     load_limits(&*database).await;
     outcomes_are_forgotten(&*database).await;
+    deleted::entities(&*database).await;
+    keys::first_answers(&*database).await;
     lists::pages(&*database).await;
     lists::byte_limit(&*database).await;
+    random_lists::all(&*database).await;
     if database.standing(0).await.unwrap().outbox.is_some() {
         outbox::order_and_marks(&*database).await;
         outbox::limits(&*database).await;
@@ -56,6 +62,7 @@ pub async fn all<F: Factory>(factory: &F) {
     if !database.is_exclusive() {
         two_owners_at_once(&database).await;
         crossing_batches(&database).await;
+        keys::two_at_once(&database).await;
     }
     let database = reopened(factory, database).await;
     newer_is_refused(factory, database).await;
@@ -132,7 +139,7 @@ async fn every_miss_is_a_conflict(database: &dyn Database) {
     ] {
         assert_eq!(database.commit(miss).await, Err(Error::Conflict), "{what}");
     }
-    let loaded = database.load(vec![a.clone(), b.clone()], vec![outcome(2002).command]).await.unwrap();
+    let loaded = database.load(vec![a.clone(), b.clone()], vec![outcome(2002).command], Vec::new()).await.unwrap();
     assert_eq!(loaded.entities.keys().collect::<Vec<_>>(), [&a]);
     assert!(loaded.outcomes.is_empty());
     assert_eq!(database.standing(20).await.unwrap().position, Some(1));
@@ -148,28 +155,28 @@ async fn loads_what_was_stored(database: &dyn Database) {
     let key = key("contact", "A.b_c-9");
     let text = "{\"id\":\"A.b_c-9\",  \"name\":\"\u{e9}\u{a0}\\u00e9 \u{1f600}\\n\",\"x\":1.0,\"x\":1e0}";
     let mut stored = change(&key, None, 1);
-    stored.entity.object = text.into();
+    live(&mut stored).object = text.into();
     let problem = Problem::new(Slug::CommandFailed, "quoted \"\u{e9}\" text");
     let mut failed = outcome(3002);
     (failed.status, failed.version, failed.problem) = (OutcomeStatus::Failed, None, Some(problem));
     failed.created = Some(Timestamp::from_millis(-5));
     let mut never = outcome(3004);
     (never.status, never.version) = (OutcomeStatus::Unknown, None);
-    let expected = stored.entity.clone();
+    let expected = stored.next.clone();
     let outcomes = vec![outcome(3001), failed.clone(), never.clone()];
     database.commit(Batch { changes: vec![stored], outcomes, ..batch(30, owner, None, 1) }).await.unwrap();
     let commands = [3001, 3002, 3001, 3003, 3004].map(|number| outcome(number).command).to_vec();
     let asked = vec![key.clone(), self::key("contact", "none"), key.clone(), self::key("venue", "A.b_c-9")];
-    let loaded = database.load(asked, commands).await.unwrap();
+    let loaded = database.load(asked, commands, Vec::new()).await.unwrap();
     assert_eq!(loaded.entities.into_iter().collect::<Vec<_>>(), [(key.clone(), expected)]);
     let mut outcomes: Vec<_> = loaded.outcomes.into_values().collect();
     outcomes.sort_unstable_by_key(|outcome| outcome.command);
     assert_eq!(outcomes, [outcome(3001), failed, never]);
     let mut moved = change(&key, Some(1), 2);
-    (moved.moved, moved.entity.created) = (true, Timestamp::from_millis(-77));
-    let expected = moved.entity.clone();
+    (moved.moved, live(&mut moved).created) = (true, Timestamp::from_millis(-77));
+    let expected = moved.next.clone();
     database.commit(Batch { changes: vec![moved], ..batch(30, owner, Some(1), 2) }).await.unwrap();
-    let loaded = database.load(vec![key.clone()], Vec::new()).await.unwrap();
+    let loaded = database.load(vec![key.clone()], Vec::new(), Vec::new()).await.unwrap();
     assert_eq!(loaded.entities[&key], expected);
 }
 
@@ -178,14 +185,14 @@ async fn load_limits(database: &dyn Database) {
     let keys: Vec<_> = (0..20).map(|number| key("event", &format!("large{number:02}"))).collect();
     let large = |key: &Key| {
         let mut large = change(key, None, 1);
-        large.entity.object = vec![b'x'; LOAD_BYTES_MAX / 16].into();
+        live(&mut large).object = vec![b'x'; LOAD_BYTES_MAX / 16].into();
         large
     };
     let changes = keys.iter().map(large).collect();
     database.commit(Batch { changes, ..batch(40, owner, None, 1) }).await.unwrap();
-    assert_eq!(database.load(keys.clone(), Vec::new()).await.map(drop), Err(Error::TooMuch));
-    assert_eq!(database.load(keys[..10].to_vec(), Vec::new()).await.unwrap().entities.len(), 10);
-    assert_eq!(database.load(vec![keys[0].clone(); 40], Vec::new()).await.unwrap().entities.len(), 1);
+    assert_eq!(database.load(keys.clone(), Vec::new(), Vec::new()).await.map(drop), Err(Error::TooMuch));
+    assert_eq!(database.load(keys[..10].to_vec(), Vec::new(), Vec::new()).await.unwrap().entities.len(), 10);
+    assert_eq!(database.load(vec![keys[0].clone(); 40], Vec::new(), Vec::new()).await.unwrap().entities.len(), 1);
 }
 
 async fn outcomes_are_forgotten(database: &dyn Database) {
@@ -195,13 +202,18 @@ async fn outcomes_are_forgotten(database: &dyn Database) {
     database.commit(Batch { outcomes, ..batch(50, owner, None, 1) }).await.unwrap();
     let later = Batch { outcomes: vec![outcome(5030)], ..batch(50, owner, Some(1), 2) };
     database.commit(Batch { forget_before: at(0), ..later }).await.unwrap();
-    assert_eq!(database.load(Vec::new(), commands(5000..5031)).await.unwrap().outcomes.len(), 31, "none is older yet");
+    assert_eq!(
+        database.load(Vec::new(), commands(5000..5031), Vec::new()).await.unwrap().outcomes.len(),
+        31,
+        "none is older yet"
+    );
     // Those that earlier checks left are forgotten as well.
     for next in 3..20 {
         let later = Batch { time: at(1), forget_before: at(1), ..batch(50, owner, Some(next - 1), next) };
         database.commit(Batch { outcomes: vec![outcome(6000 + u128::from(next))], ..later }).await.unwrap();
     }
-    let left = database.load(Vec::new(), [commands(5000..5031), commands(6003..6004)].concat()).await.unwrap();
+    let left =
+        database.load(Vec::new(), [commands(5000..5031), commands(6003..6004)].concat(), Vec::new()).await.unwrap();
     assert_eq!(left.outcomes.into_keys().collect::<Vec<_>>(), commands(6003..6004));
 }
 
@@ -246,8 +258,8 @@ async fn crossing_batches(database: &Arc<dyn Database>) {
             positions[0] = Some(round);
         }
         assert!(stored <= 1, "both were stored");
-        let loaded = database.load(keys.clone(), Vec::new()).await.unwrap();
-        assert!(loaded.entities.len() == 20 && loaded.entities.values().all(|entity| entity.version == round));
+        let loaded = database.load(keys.clone(), Vec::new(), Vec::new()).await.unwrap();
+        assert!(loaded.entities.len() == 20 && loaded.entities.values().all(|revision| revision.version() == round));
     }
 }
 
@@ -262,7 +274,7 @@ async fn reopened<F: Factory>(factory: &F, database: Arc<dyn Database>) -> Arc<d
     let database = factory.open().await.unwrap();
     assert_eq!(database.standing(80).await.unwrap(), standing);
     assert_eq!(database.unpublished(80, 0, 10).await.unwrap(), left);
-    assert_eq!(database.load(vec![key], Vec::new()).await.unwrap().entities.len(), 1);
+    assert_eq!(database.load(vec![key], Vec::new(), Vec::new()).await.unwrap().entities.len(), 1);
     assert!(database.bind(Log { cluster: "b".to_owned(), partitions: 8 }).await.is_err(), "still the same log's");
     database
 }
@@ -276,7 +288,7 @@ async fn newer_is_refused<F: Factory>(factory: &F, database: Arc<dyn Database>) 
 
 async fn total(database: &dyn Database, name: &str) -> u64 {
     let entity_type = Arc::clone(Registry::built_in().unwrap().get(name).unwrap());
-    database.list(entity_type, ListQuery { limit: 1, after: None }).await.unwrap().total
+    database.list(entity_type, ListQuery { limit: 1, ..ListQuery::default() }).await.unwrap().total
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -294,7 +306,7 @@ fn record(key: &str, size_bytes: usize) -> Record {
 
 fn outcome(number: u128) -> Outcome {
     let command = CommandId(Uuid::from_u128(number));
-    Outcome { command, status: OutcomeStatus::Succeeded, version: Some(1), problem: None, created: None }
+    Outcome { command, status: OutcomeStatus::Succeeded, version: Some(1), entity: None, problem: None, created: None }
 }
 
 fn change(key: &Key, expected: Option<u64>, version: u64) -> Change {
@@ -303,11 +315,17 @@ fn change(key: &Key, expected: Option<u64>, version: u64) -> Change {
     let object = format!("{{\"id\":\"{}\",\"v\":{version}}}", key.id.as_ref().unwrap()).into();
     let (created, updated, time) = (at(0), at(1), at(2));
     let entity = Entity { version, object, data_schema: schema, created, updated, time, command };
-    Change { key: key.clone(), expected, moved: false, entity }
+    let (next, index) = (Revision::Live(entity), IndexChange::default());
+    Change { key: key.clone(), expected, was_live: expected.is_some(), moved: false, next, index }
+}
+
+fn live(change: &mut Change) -> &mut Entity {
+    let Revision::Live(entity) = &mut change.next else { panic!("an entity") };
+    entity
 }
 
 fn batch(partition: Partition, owner: u64, expected: Option<u64>, next: u64) -> Batch {
-    let (changes, outcomes, outgoing) = (Vec::new(), Vec::new(), Vec::new());
+    let (changes, outcomes, keyed, outgoing) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (time, forget_before, marks) = (at(0), Timestamp::from_millis(i64::MIN / 2), Marks::default());
-    Batch { partition, owner, expected, next, changes, outcomes, time, forget_before, outgoing, marks }
+    Batch { partition, owner, expected, next, changes, outcomes, keyed, time, forget_before, outgoing, marks }
 }

@@ -10,16 +10,23 @@ use std::sync::Arc;
 
 use contract::reply::Page;
 use contract::{
-    CommandId, EntityType, Key, ListQuery, Offset, Outcome, OutcomeStatus, Partition, Problem, Record, Timestamp, Topic,
+    CommandId, Digest, EntityType, Key, ListQuery, Offset, Outcome, OutcomeStatus, Partition, Problem, Record,
+    Timestamp, Topic,
 };
 use thiserror::Error;
 
-use crate::decide::Entity;
+use crate::decide::{Keyed, Revision};
 
+mod change;
 pub mod conformance;
+pub mod index;
 mod page;
 pub mod postgres;
+mod select;
 pub mod sqlite;
+
+pub use change::Change;
+pub use index::IndexChange;
 
 /// A page of a list holds at most so many bytes of items, but at least one item.
 pub const PAGE_BYTES_MAX: usize = 768 * 1024;
@@ -53,17 +60,27 @@ pub trait Database: Send + Sync + 'static {
     /// Where a partition stands; all zero before it was first taken.
     async fn standing(&self, partition: Partition) -> Result<Standing, Error>;
 
-    /// The states of these entities and the outcomes of these commands, as far as there are any. Names may repeat.
+    /// Makes the index of lists complete for these types, where it is not: from now on every batch brings the changes of it.
+    /// None: no batch will, so that it counts for nothing until it is made complete again.
+    ///
+    /// Other stores may work on the database meanwhile. [`Error::Transient`] where one of them is at it: ask again.
+    async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error>;
+
+    /// The states of these entities, the outcomes of these commands and the first answers to these idempotency keys, as far as
+    /// there are any. Names may repeat.
     ///
     /// [`Error::TooMuch`] where they are more than [`LOAD_BYTES_MAX`].
-    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error>;
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>, idempotency: Vec<Digest>) -> Result<Loaded, Error>;
 
-    /// One page by `created`, then id, as today's schema shows the objects; `total` may be newer or older than the items.
+    /// One page, as today's schema shows the objects; `total` may be newer or older than the items.
+    ///
+    /// [`Error::Data`] where it needs the index of lists, and that is not kept.
     async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error>;
 
     /// Stores all of a batch or nothing of it.
     ///
-    /// [`Error::Conflict`] where the owner, the position, a version or an outcome is not what the batch was decided on.
+    /// [`Error::Conflict`] where the owner, the position, a version, an outcome or the first answer to an idempotency key is not
+    /// what the batch was decided on.
     /// After [`Error::Transient`] it may have been stored: the position tells.
     async fn commit(&self, batch: Batch) -> Result<Committed, Error>;
 
@@ -120,10 +137,12 @@ pub struct Marks {
 /// What [`Database::load`] found.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// Entities that exist.
-    pub entities: HashMap<Key, Entity>,
+    /// Entities that exist, or did.
+    pub entities: HashMap<Key, Revision>,
     /// Commands that are remembered.
     pub outcomes: HashMap<CommandId, Outcome>,
+    /// Idempotency keys that are remembered.
+    pub keyed: HashMap<Digest, Keyed>,
 }
 
 /// All that some consecutive commands of one partition lead to.
@@ -141,9 +160,11 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// What is to be remembered; none of it is remembered yet.
     pub outcomes: Vec<Outcome>,
+    /// First answers to idempotency keys; none of the keys is remembered yet, in whatever partition.
+    pub keyed: Vec<Keyed>,
     /// When the batch was decided: the age of its outcomes counts from here.
     pub time: Timestamp,
-    /// Outcomes remembered before this may be forgotten, some with each commit.
+    /// Outcomes and first answers remembered before this may be forgotten, some with each commit.
     pub forget_before: Timestamp,
     /// Events to append, in this order.
     pub outgoing: Vec<(Topic, Record)>,
@@ -168,19 +189,6 @@ pub struct Outgoing {
     pub topic: Topic,
     /// The event.
     pub record: Record,
-}
-
-/// What becomes of one entity.
-#[derive(Debug)]
-pub struct Change {
-    /// The entity.
-    pub key: Key,
-    /// Its version when it was loaded; none where it did not exist.
-    pub expected: Option<u64>,
-    /// Whether its `created` is another than when it was loaded.
-    pub moved: bool,
-    /// What is to be stored.
-    pub entity: Entity,
 }
 
 /// Why the database did not do what it was asked.

@@ -11,8 +11,12 @@
 //! - `store_entities`: a row per entity, with a row id, so that objects of up to 512 KiB lie in the leaves of a tree whose
 //!   inner nodes hold small integers only, and `object` last, so that the rest is read without it. Found by
 //!   `(type, id)`, listed by `(type, created, id)`. (`command` came with version 2, behind it; none in older rows.)
-//! - `store_counts(type, total)`: rows of `store_entities` per type, kept in the same transaction.
+//!   One that was deleted has `created` at the end of time, where no list looks, and neither schema nor object.
+//! - `store_counts(type, total)`: entities per type, without those that were deleted; kept in the same transaction.
+//! - `store_index`: what lists find and sort entities by, where they are asked for (`super::index`).
 //! - `store_outcomes`: a row per remembered command, numbered as they came; the oldest are removed from that end.
+//! - `store_keys`: a row per remembered idempotency key: the fingerprint, and the first answer as JSON. Numbered and removed as
+//!   the outcomes are.
 //! - `store_positions`: a row per partition: its owner, the next command, the last sequence given out, and the marks.
 //! - `store_outbox(partition, sequence, ..)`: events that were not yet known as published at the last commit.
 //!
@@ -21,13 +25,15 @@
 use std::sync::Arc;
 
 use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Partition};
+use contract::{CommandId, Digest, EntityType, Key, ListQuery, Partition};
 use rusqlite::{Connection, ErrorCode};
 use stream::embedded::{Embedded, TransactError, Transaction};
 use stream::{AppendError, StreamError};
 
 use super::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
 
+mod index;
+mod list;
 mod migrate;
 mod outbox;
 mod read;
@@ -109,12 +115,16 @@ impl Database for Sqlite {
         self.read(move |connection| outbox::standing(connection, partition, outbox).map(Ok)).await
     }
 
-    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
-        self.read(move |connection| read::load(connection, keys, commands)).await
+    async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
+        index::make(self, types).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>, idempotency: Vec<Digest>) -> Result<Loaded, Error> {
+        self.read(move |connection| read::load(connection, keys, commands, idempotency)).await
     }
 
     async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
-        self.read(move |connection| read::list(connection, &entity_type, &query)).await
+        self.read(move |connection| list::page(connection, &entity_type, &query)).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, Error> {

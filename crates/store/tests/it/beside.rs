@@ -110,6 +110,7 @@ async fn what_is_left_leaves_first(database: Arc<dyn Database>) {
         next: 0,
         changes,
         outcomes,
+        keyed: Vec::new(),
         time,
         forget_before,
         outgoing,

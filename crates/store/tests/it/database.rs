@@ -148,8 +148,8 @@ async fn a_file_of_version_1_is_brought_up_to_date() {
     let log = Log { cluster: topology.cluster, partitions: topology.partitions };
     let database = Sqlite::open(embedded.clone()).await.unwrap();
     assert_eq!(database.standing(1 as Partition).await.unwrap().position, Some(12));
-    let loaded = database.load(vec![Key::parse("provider:a").unwrap()], Vec::new()).await.unwrap();
-    assert_eq!(loaded.entities.values().map(|entity| entity.version).collect::<Vec<_>>(), [3]);
+    let loaded = database.load(vec![Key::parse("provider:a").unwrap()], Vec::new(), Vec::new()).await.unwrap();
+    assert_eq!(loaded.entities.values().map(|entity| entity.version()).collect::<Vec<_>>(), [3]);
     // It was an embedded stream's, and cannot become another's.
     let other = Log { cluster: "another".to_owned(), ..log.clone() };
     assert!(matches!(database.bind(other).await, Err(Error::Broken(_))));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use contract::reply::Page;
 use contract::wire::cloudevents::decode_view;
-use contract::{CommandId, EntityType, Key, ListQuery, OutcomeStatus, Partition, Slug, Topic};
+use contract::{CommandId, Digest, EntityType, Key, ListQuery, OutcomeStatus, Partition, Slug, Topic};
 use serde_json::json;
 use store::Sqlite;
 use store::database::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
@@ -60,11 +60,15 @@ impl Database for Flaky {
         self.inner.mark(partition, owner, marks).await
     }
 
-    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
+    async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
+        self.inner.index(types).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>, idempotency: Vec<Digest>) -> Result<Loaded, Error> {
         if self.turn() == 3 {
             return Err(Error::Transient("no states".to_owned()));
         }
-        self.inner.load(keys, commands).await
+        self.inner.load(keys, commands, idempotency).await
     }
 
     async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
@@ -138,8 +142,19 @@ async fn a_position_outside_the_log_stops_the_partition_and_says_so() {
     let (changes, outcomes, outgoing, marks) = (Vec::new(), Vec::new(), Vec::new(), Marks::default());
     let Standing { owner, position: expected, .. } = system.database.take(1).await.unwrap();
     let forget_before = time;
-    let beyond =
-        Batch { partition: 1, owner, expected, next: 1000, changes, outcomes, time, forget_before, outgoing, marks };
+    let beyond = Batch {
+        partition: 1,
+        owner,
+        expected,
+        next: 1000,
+        changes,
+        outcomes,
+        keyed: Vec::new(),
+        time,
+        forget_before,
+        outgoing,
+        marks,
+    };
     system.database.commit(beyond).await.unwrap();
     system.start_store().await;
     let reason = bounded("the failure", system.store().failed()).await;
@@ -194,8 +209,12 @@ impl Database for Watched {
         self.inner.mark(partition, owner, marks).await
     }
 
-    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
-        self.inner.load(keys, commands).await
+    async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
+        self.inner.index(types).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>, idempotency: Vec<Digest>) -> Result<Loaded, Error> {
+        self.inner.load(keys, commands, idempotency).await
     }
 
     async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
@@ -234,7 +253,7 @@ async fn a_batch_of_large_answers_is_committed_in_parts() {
         let retrieve = contract::Action::Retrieve { operation: None };
         asked.push(system.send(&system.command(&format!("contact:c{}", n % 25), retrieve)).await);
     }
-    let list = contract::Action::List(ListQuery { limit: 200, after: None });
+    let list = contract::Action::List(ListQuery { limit: 200, ..ListQuery::default() });
     for _ in 0..20 {
         asked.push(system.send(&system.command("contact:", list.clone())).await);
     }
@@ -276,7 +295,11 @@ impl Database for Away {
         Ok(())
     }
 
-    async fn load(&self, _: Vec<Key>, _: Vec<CommandId>) -> Result<Loaded, Error> {
+    async fn index(&self, _: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn load(&self, _: Vec<Key>, _: Vec<CommandId>, _: Vec<Digest>) -> Result<Loaded, Error> {
         Err(Error::Transient("away".to_owned()))
     }
 
@@ -322,6 +345,7 @@ async fn a_position_moved_by_other_hands_is_taken_up_there() {
         next: 0,
         changes,
         outcomes,
+        keyed: Vec::new(),
         time,
         forget_before: contract::Timestamp::default(),
         outgoing,

@@ -136,6 +136,7 @@ impl System {
             key: Key::parse(key).unwrap(),
             action,
             precondition: None,
+            idempotency: None,
             time: self.env.now(),
             source: "/gateway/test".to_owned(),
             request_id: None,
@@ -200,7 +201,8 @@ impl System {
         limit: usize,
         after: Option<ListPosition>,
     ) -> (Vec<String>, u64, Option<ListPosition>) {
-        let command = self.command(&format!("{name}:"), Action::List(ListQuery { limit, after }));
+        let command =
+            self.command(&format!("{name}:"), Action::List(ListQuery { limit, after, ..ListQuery::default() }));
         let ReplyBody::Listed(page) = self.ask(command).await.body() else { panic!("a page") };
         let ids = page.items.iter().map(|item| {
             let item: Value = serde_json::from_str(item.get()).unwrap();
@@ -226,7 +228,12 @@ impl System {
 }
 
 pub(crate) fn absent(command: Command) -> Command {
-    Command { precondition: Some(Precondition::Absent), ..command }
+    Command { precondition: Some(Precondition::absent()), ..command }
+}
+
+/// The object of a view.
+pub(crate) fn shown(view: &View) -> Value {
+    object(view.object.as_ref().expect("a view of an entity that exists"))
 }
 
 pub(crate) fn object(bytes: &[u8]) -> Value {

@@ -10,3 +10,4 @@ mod env;
 mod faults;
 mod group;
 mod harness;
+mod once;

@@ -33,12 +33,12 @@ pub(super) struct Course {
     reader: Reader,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Reader {
     Absent,
     Reads,
-    /// It may still hold commands that were lost.
-    MustLetGo,
+    /// It may still hold commands that were lost, for this reason.
+    MustLetGo(AppendError),
 }
 
 impl Ahead {
@@ -64,9 +64,8 @@ impl Ahead {
         record: &Record,
     ) -> Result<Offset, AppendError> {
         let missing = || AppendError::Unavailable(format!("there is no partition {partition}"));
-        if course.reader == Reader::MustLetGo {
-            let reason = "commands before it could not be stored; the data store begins again behind them";
-            return Err(AppendError::Unavailable(reason.to_owned()));
+        if let Reader::MustLetGo(reason) = &course.reader {
+            return Err(reason.clone());
         }
         let next = course.next.get_mut(partition as usize).ok_or_else(missing)?;
         let offset = *next;
@@ -76,14 +75,14 @@ impl Ahead {
         Ok(offset)
     }
 
-    /// Nothing that is queued will be stored: goes back to what is.
-    pub(super) fn lose(&self, course: &mut Course, ends: impl Iterator<Item = Offset>) {
+    /// Nothing that is queued will be stored, for this reason: goes back to what is.
+    pub(super) fn lose(&self, course: &mut Course, reason: &AppendError, ends: impl Iterator<Item = Offset>) {
         for ((next, ring), end) in course.next.iter_mut().zip(&self.rings).zip(ends) {
             *next = end;
             ring.reset(end);
         }
         if course.reader == Reader::Reads {
-            course.reader = Reader::MustLetGo;
+            course.reader = Reader::MustLetGo(reason.clone());
             self.lost.send_modify(|lost| *lost += 1);
         }
     }

@@ -96,7 +96,7 @@ impl Queue {
         let mut waiting = lock(&self.waiting);
         waiting.size_bytes = 0;
         let jobs = std::mem::take(&mut waiting.jobs);
-        self.ahead.lose(&mut waiting.course, ends);
+        self.ahead.lose(&mut waiting.course, reason, ends);
         drop(waiting);
         for job in jobs {
             job.refuse(reason.clone());

@@ -176,6 +176,8 @@ async fn present(
     match configs.map_err(|error| error.to_string())?.into_iter().next() {
         Some(Ok(config)) => {
             let limit = topics::check_topic(name, topic, &config).map_err(|error| error.to_string())?;
+            let wanted = config.get("min.insync.replicas").and_then(|entry| entry.value.as_ref()?.parse().ok());
+            said += &replicas(shared, name, wanted.unwrap_or(1)).await?;
             for setting in ["min.insync.replicas", "retention.ms"] {
                 let value = config.get(setting).and_then(|entry| entry.value.clone());
                 if let Some(value) = value.filter(|_| setting != "retention.ms" || !topic.is_compacted()) {
@@ -200,6 +202,30 @@ async fn present(
         _ => ", may be read",
     };
     Ok(said)
+}
+
+/// How many replicas the partitions have; `wanted` of each must be in sync, or none of its writes is acknowledged.
+async fn replicas(shared: &Shared, name: &str, wanted: usize) -> Result<String, String> {
+    let asked = name.to_owned();
+    let counts = shared.ask(move |asker| {
+        let metadata = asker.fetch_metadata(Some(&asked), ASK_LIMIT).map_err(super::unavailable)?;
+        let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+        Ok(partitions.map(|partition| (partition.replicas().len(), partition.isr().len())).min_by_key(|(_, isr)| *isr))
+    });
+    let (all, in_sync) = counts.await.map_err(|error| error.to_string())?.unwrap_or_default();
+    if all < wanted {
+        return Err(format!(
+            "no write can be acknowledged: it has {all} replica(s) and min.insync.replicas is {wanted}; give it more replicas \
+             (kafka-reassign-partitions.sh), or lower that"
+        ));
+    }
+    if in_sync < wanted {
+        return Err(format!(
+            "writes are refused: {in_sync} of {all} replicas are in sync and min.insync.replicas is {wanted}; start the \
+             brokers that hold the others"
+        ));
+    }
+    Ok(format!(", {in_sync} of {all} replica(s) in sync"))
 }
 
 /// Asks with an event that is too large to be stored.

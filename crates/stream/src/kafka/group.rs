@@ -86,13 +86,20 @@ impl KafkaMembership {
         let consumer: BaseConsumer<Member> =
             options.member(&self.group).create_with_context(member).map_err(unavailable)?;
         let (name, closed) = (options.topic(self.topic), self.closed.clone());
+        let is_there = self.shared.members.subscribe();
         let thread = std::thread::Builder::new().name(format!("kafka-{}", self.group));
-        thread.spawn(move || run(&consumer, &name, &closed)).map_err(unavailable)?;
+        let poll = move || {
+            run(&consumer, &name, &closed);
+            // Leaves the group, and waits for the broker's word.
+            drop(consumer);
+            drop(is_there);
+        };
+        thread.spawn(poll).map_err(unavailable)?;
         Ok(())
     }
 }
 
-/// Polls until the owner has left or the stream is closed. Dropping the consumer leaves the group.
+/// Polls until the owner has left or the stream is closed.
 fn run(consumer: &BaseConsumer<Member>, topic: &str, closed: &watch::Receiver<bool>) {
     let member = consumer.context();
     if let Err(error) = consumer.subscribe(&[topic]) {

@@ -43,6 +43,8 @@ pub use options::Options;
 
 /// How long the brokers may take over one question.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
+/// How long leaving a group may take when the stream is closed.
+const LEAVE_LIMIT: Duration = Duration::from_secs(3);
 /// How often callbacks are served.
 const SERVE_EVERY: Duration = Duration::from_millis(100);
 /// How often leaders are asked for, in rounds of [`SERVE_EVERY`]: with everything well, and otherwise.
@@ -70,6 +72,8 @@ struct Shared {
     asker: Option<Arc<BaseConsumer<Context>>>,
     topology: OnceCell<Topology>,
     closed: watch::Sender<bool>,
+    /// Listened to by the threads of members, until they have left.
+    members: watch::Sender<()>,
 }
 
 impl Kafka {
@@ -84,16 +88,22 @@ impl Kafka {
         let readers = Readers::new(&options, &link);
         let context = Context { link: Arc::clone(&link), is_producer: false };
         let asker = options.asker().create_with_context(context).map_err(|error| OpenError(error.to_string()))?;
-        let (topology, closed) = (OnceCell::new(), watch::Sender::new(false));
+        let (topology, closed, members) = (OnceCell::new(), watch::Sender::new(false), watch::Sender::new(()));
         let asker = Some(Arc::new(asker));
-        let shared = Arc::new(Shared { options, env, link, producer, readers, asker, topology, closed });
+        let shared = Arc::new(Shared { options, env, link, producer, readers, asker, topology, closed, members });
         shared.env.spawn(Box::pin(look_after(Arc::downgrade(&shared), Arc::clone(&shared.env))));
         Ok(Self { shared })
     }
 
-    /// Takes nothing more, waits up to 5 s for what was taken to be acknowledged, and ends tails and memberships.
+    /// Takes nothing more, ends tails, waits up to 3 s for memberships to have left their groups, and up to 5 s for what
+    /// was taken to be acknowledged.
     pub async fn close(&self) {
         self.shared.closed.send_replace(true);
+        // A process that ends before its member has left keeps the member's partitions from others for a session.
+        tokio::select! {
+            () = self.shared.members.closed() => {}
+            () = self.shared.env.sleep(LEAVE_LIMIT) => tracing::warn!("a group was not left in time"),
+        }
         let shared = Arc::clone(&self.shared);
         // Fails only where the runtime ends.
         drop(tokio::task::spawn_blocking(move || shared.producer.close()).await);

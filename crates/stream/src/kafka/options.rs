@@ -113,8 +113,8 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Says what is wrong, before anything is connected.
-    pub(super) fn check(&self) -> Result<(), OpenError> {
+    /// Says what is wrong, before anything is connected; never the value of a property.
+    pub fn check(&self) -> Result<(), OpenError> {
         let wrong = |name: &str, reason: &str| Err(OpenError(format!("{name}: {reason}")));
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.brokers.split(',').any(|broker| broker.trim().is_empty()) {
@@ -159,6 +159,10 @@ impl Options {
             // After a broker came back nobody should wait long.
             .set("reconnect.backoff.ms", "50")
             .set("reconnect.backoff.max.ms", "1000")
+            // A broker that comes back may name no broker at all for a moment, and then nobody is left to ask: begin anew
+            // with those that were set, long before the five minutes of the default.
+            .set("metadata.recovery.strategy", "rebootstrap")
+            .set("metadata.recovery.rebootstrap.trigger.ms", "5000")
             .set("socket.keepalive.enable", "true")
             .set("socket.nagle.disable", "true")
             .set("topic.metadata.refresh.interval.ms", "30000")

@@ -29,7 +29,8 @@ pub(super) async fn prepare(shared: &Shared) -> Result<Topology, StreamError> {
     let cluster = shared.ask(|asker| Ok(asker.client().fetch_cluster_id(ASK_LIMIT))).await?;
     let cluster = cluster.ok_or_else(|| {
         let reason = format!("no broker can be reached at {}: {}", shared.options.brokers, shared.link.reason());
-        shared.link.down(Some(reason.clone()));
+        // With the reason that it has: this one is made of it.
+        shared.link.down(None);
         StreamError::Unavailable(reason)
     })?;
     let context = Context { link: shared.link.clone(), is_producer: false };

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use contract::{Offset, Partition, Topic};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use stream::conformance::{record, soon};
-use stream::kafka::Kafka;
+use stream::kafka::{Kafka, Options};
 use stream::{Change, Membership, Stream, StreamError, Tail};
 use tokio::sync::watch;
 
-use crate::fixture::{env, options, ready, wait_for};
+use crate::fixture::{brokers, env, options, ready, wait_for};
 
 /// What a store's database would hold: per partition the position and what was read before it.
 type Done = Arc<Mutex<HashMap<Partition, (Offset, Vec<String>)>>>;
@@ -134,4 +136,25 @@ async fn an_idle_member_stays_and_one_that_ends_is_replaced_at_once() {
     let mut next = other.join("store", Topic::Commands).await.unwrap();
     settle(&mut *next, 3).await;
     assert!(env.monotonic() - before < options.session_timeout, "it left, and did not run out");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_has_left_when_its_stream_is_closed() {
+    let options = options();
+    let kafka = ready(&options).await;
+    let mut member = kafka.join("store", Topic::Commands).await.unwrap();
+    settle(&mut *member, 3).await;
+    assert_eq!(members(&options), 1);
+    // As a process does that was told to end.
+    drop(member);
+    kafka.close().await;
+    assert_eq!(members(&options), 0, "others need not wait for its session to run out");
+}
+
+/// Of the group of stores, as the broker knows them.
+fn members(options: &Options) -> usize {
+    let asker: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap();
+    let group = format!("{}dos.store", options.topic_prefix);
+    let groups = asker.fetch_group_list(Some(&group), Duration::from_secs(10)).unwrap();
+    groups.groups().iter().map(|group| group.members().len()).sum()
 }

@@ -15,15 +15,16 @@ use crate::shell::Program;
 
 const VERSION: &str = "4.1.1";
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(10 * 60);
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// `ApiVersions`, version 0, from a client without a name.
 const GREETING: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 
 /// A cluster.
-pub(crate) struct Kafka {
+pub struct Kafka {
     brokers: Vec<Broker>,
     /// Where the first one wants the user `dos` with the password `secret` (SASL PLAIN, no TLS).
     sasl: SocketAddr,
+    detour_ends: Vec<Vec<SocketAddr>>,
     data: PathBuf,
 }
 
@@ -33,22 +34,30 @@ struct Broker {
 }
 
 impl Kafka {
-    /// Starts a cluster of so many brokers with empty logs.
-    pub(super) fn start(brokers: u16) -> Result<Self> {
+    /// Starts a cluster of so many brokers with empty logs. `detours` are ways to them: each has an address for every
+    /// broker, which clients that came that way are told to use; who leads from there to [`Kafka::detour_ends`] can cut it.
+    pub(super) fn start(brokers: u16, detours: &[Vec<SocketAddr>]) -> Result<Self> {
         let java = ensure_package("java", "default-jre-headless")?;
         let libraries = libraries()?;
         let data = data_folder("kafka")?;
-        let ports = free_ports(usize::from(brokers) * 3)?;
-        let (client, rest) = ports.split_at(usize::from(brokers));
-        let (controller, sasl) = rest.split_at(usize::from(brokers));
+        let ports = free_ports(usize::from(brokers) * (3 + detours.len()))?;
+        let mut ports = ports.chunks(usize::from(brokers)).map(<[u16]>::to_vec);
+        let mut next = || ports.next().unwrap_or_default();
+        let (client, controller, sasl) = (next(), next(), next());
+        let ends: Vec<_> = detours.iter().map(|_| next()).collect();
         let class_path = format!("{}/*", libraries.display());
         let cluster = cluster_id()?;
-        let mut kafka = Self { brokers: Vec::new(), sasl: loopback(sasl[0]), data };
+        let addresses = |ports: &Vec<u16>| ports.iter().map(|port| loopback(*port)).collect();
+        let detour_ends = ends.iter().map(addresses).collect();
+        let mut kafka = Self { brokers: Vec::new(), sasl: loopback(sasl[0]), detour_ends, data };
         for (index, port) in client.iter().enumerate() {
             let folder = kafka.data.join(format!("broker-{}", index + 1));
             fs::create_dir_all(&folder)?;
             let properties = folder.join("server.properties");
-            fs::write(&properties, settings(index, client, controller, sasl, &folder))?;
+            fs::write(
+                &properties,
+                settings(index, [&client, &controller, &sasl], &detour_listeners(index, detours, &ends), &folder),
+            )?;
             let properties = properties.display().to_string();
             let tool = ["-Xmx128m", "-cp", &class_path, "kafka.tools.StorageTool", "format", "-t", &cluster, "-c"];
             run_as(None, &java, &[&tool[..], &[&properties]].concat()).context("the logs cannot be formatted")?;
@@ -77,34 +86,45 @@ impl Kafka {
     }
 
     /// Where clients with a password find it.
-    pub(crate) fn sasl_address(&self) -> String {
+    pub fn sasl_address(&self) -> String {
         self.sasl.to_string()
     }
 
+    /// Where each detour ends, for every broker.
+    pub fn detour_ends(&self) -> &[Vec<SocketAddr>] {
+        &self.detour_ends
+    }
+
     /// Ends a broker, from 0, in good order.
-    #[expect(dead_code, reason = "the fault tests are to use it")]
-    pub(crate) fn stop_broker(&mut self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where its process cannot be ended, or does not answer.
+    pub fn stop_broker(&mut self, index: usize) -> Result<()> {
         let process = self.brokers.get_mut(index).and_then(|broker| broker.process.take());
         process.map_or(Ok(()), |mut process| process.stop())
     }
 
     /// Ends a broker, from 0, as a power cut would.
-    #[expect(dead_code, reason = "the fault tests are to use it")]
-    pub(crate) fn kill_broker(&mut self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where its process cannot be ended, or does not answer.
+    pub fn kill_broker(&mut self, index: usize) -> Result<()> {
         let process = self.brokers.get_mut(index).and_then(|broker| broker.process.take());
         process.map_or(Ok(()), |mut process| process.kill())
     }
 
     /// Starts a broker again that was ended, at its address and with its log.
-    #[expect(dead_code, reason = "the fault tests are to use it")]
-    pub(crate) fn start_broker(&mut self, index: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// Where its process cannot be ended, or does not answer.
+    pub fn start_broker(&mut self, index: usize) -> Result<()> {
         let broker = self.brokers.get_mut(index).context("no such broker")?;
         broker.process = Some(broker.recipe.start(START_LIMIT)?);
         Ok(())
     }
 
     /// Where clients find it.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         self.brokers.iter().map(|broker| broker.recipe.address.to_string()).collect::<Vec<_>>().join(",")
     }
 }
@@ -163,7 +183,20 @@ fn cluster_id() -> Result<String> {
     Ok(digits + "A")
 }
 
-fn settings(index: usize, client: &[u16], controller: &[u16], sasl: &[u16], folder: &Path) -> String {
+/// A broker's listeners for detours, what it tells their clients, and what they speak.
+fn detour_listeners(index: usize, detours: &[Vec<SocketAddr>], ends: &[Vec<u16>]) -> [String; 3] {
+    let mut lines: [String; 3] = Default::default();
+    for (number, (told, ends)) in detours.iter().zip(ends).enumerate() {
+        lines[0] += &format!(",DETOUR{number}://127.0.0.1:{}", ends[index]);
+        lines[1] += &format!(",DETOUR{number}://{}", told[index]);
+        lines[2] += &format!(",DETOUR{number}:PLAINTEXT");
+    }
+    lines
+}
+
+fn settings(index: usize, ports: [&[u16]; 3], detours: &[String; 3], folder: &Path) -> String {
+    let [client, controller, sasl] = ports;
+    let [listeners, told, protocols] = detours;
     let node = index + 1;
     let voters = controller.iter().enumerate().map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1));
     let voters = voters.collect::<Vec<_>>().join(",");
@@ -175,9 +208,9 @@ fn settings(index: usize, client: &[u16], controller: &[u16], sasl: &[u16], fold
 node.id={node}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}
-advertised.listeners=PLAINTEXT://127.0.0.1:{client},SASL://127.0.0.1:{sasl}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{client},SASL://127.0.0.1:{sasl}{told}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT{protocols}
 listener.name.sasl.sasl.enabled.mechanisms=PLAIN
 listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_dos=\"secret\";
 log.dirs={}

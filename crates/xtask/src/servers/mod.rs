@@ -21,9 +21,9 @@ use clap::ValueEnum;
 use crate::interrupts::Watch;
 use crate::shell::workspace_root;
 
-pub(crate) use kafka::Kafka;
-pub(crate) use postgres::Postgres;
-pub(crate) use redis::Redis;
+pub use kafka::Kafka;
+pub use postgres::Postgres;
+pub use redis::Redis;
 
 /// Tells tests where Kafka wants a password.
 const SASL_VARIABLE: &str = "DOS_TEST_KAFKA_SASL";
@@ -42,15 +42,18 @@ pub(crate) struct Arguments {
 
 /// A server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Apache Kafka.
     Kafka,
+    /// PostgreSQL.
     Postgres,
+    /// Redis.
     Redis,
 }
 
 impl Kind {
     /// The variable that tells tests where it is.
-    pub(crate) const fn variable(self) -> &'static str {
+    pub const fn variable(self) -> &'static str {
         match self {
             Self::Kafka => "DOS_TEST_KAFKA",
             Self::Postgres => "DOS_TEST_POSTGRES",
@@ -61,16 +64,22 @@ impl Kind {
 
 /// Servers that run until this is dropped.
 #[derive(Default)]
-pub(crate) struct Running {
+pub struct Running {
     /// What tests need to find them.
-    pub(crate) variables: BTreeMap<&'static str, String>,
-    pub(crate) kafka: Option<Kafka>,
-    pub(crate) postgres: Option<Postgres>,
-    pub(crate) redis: Option<Redis>,
+    pub variables: BTreeMap<&'static str, String>,
+    /// Where it was started here.
+    pub kafka: Option<Kafka>,
+    /// Where it was started here.
+    pub postgres: Option<Postgres>,
+    /// Where it was started here.
+    pub redis: Option<Redis>,
 }
 
 /// Starts servers, but for those that variables point to already.
-pub(crate) fn start(kinds: &[Kind], brokers: u16) -> Result<Running> {
+///
+/// # Errors
+/// What is missing, and the command that installs it; or why a server does not answer.
+pub fn start(kinds: &[Kind], brokers: u16) -> Result<Running> {
     let mut running = Running::default();
     for kind in kinds {
         if let Ok(address) = std::env::var(kind.variable()) {
@@ -79,7 +88,7 @@ pub(crate) fn start(kinds: &[Kind], brokers: u16) -> Result<Running> {
             continue;
         }
         let address = match kind {
-            Kind::Kafka => running.kafka.insert(Kafka::start(brokers).context("Kafka")?).address(),
+            Kind::Kafka => running.kafka.insert(Kafka::start(brokers, &[]).context("Kafka")?).address(),
             Kind::Postgres => running.postgres.insert(Postgres::start().context("PostgreSQL")?).address(),
             Kind::Redis => running.redis.insert(Redis::start().context("Redis")?).address(),
         };
@@ -89,6 +98,15 @@ pub(crate) fn start(kinds: &[Kind], brokers: u16) -> Result<Running> {
         running.variables.insert(SASL_VARIABLE, kafka.sasl_address());
     }
     Ok(running)
+}
+
+/// Starts servers of their own for a test that breaks them, with detours to the brokers (see [`Kafka::detour_ends`]).
+///
+/// # Errors
+/// As [`start`].
+pub fn start_to_break(brokers: u16, detours: &[Vec<SocketAddr>]) -> Result<(Kafka, Postgres, Redis)> {
+    let kafka = Kafka::start(brokers, detours).context("Kafka")?;
+    Ok((kafka, Postgres::start().context("PostgreSQL")?, Redis::start().context("Redis")?))
 }
 
 /// Starts them, says where they are, and keeps them until ctrl-c.

@@ -1,6 +1,7 @@
 //! PostgreSQL from the Debian package.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,7 +22,7 @@ const PACKAGED: &str = "/usr/lib/postgresql";
 const GREETING: &[u8] = &[0, 0, 0, 8, 4, 210, 22, 47];
 
 /// A server with one empty cluster.
-pub(crate) struct Postgres {
+pub struct Postgres {
     recipe: Recipe,
     process: Option<Process>,
     data: PathBuf,
@@ -57,8 +58,32 @@ impl Postgres {
         Ok(Self { recipe, process, data })
     }
 
+    /// Where it listens.
+    pub fn socket(&self) -> SocketAddr {
+        self.recipe.address
+    }
+
+    /// Ends it: its clients are cut off, and it stores what it has; or at once, so that it must recover.
+    ///
+    /// # Errors
+    /// Where its process cannot be ended.
+    pub fn stop(&mut self, at_once: bool) -> Result<()> {
+        let Some(mut process) = self.process.take() else { return Ok(()) };
+        // QUIT reaches all its processes; KILL would leave them with the shared memory.
+        if at_once { process.end(Signal::QUIT) } else { process.stop() }
+    }
+
+    /// Starts it again at its address, with its data.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = Some(self.recipe.start(START_LIMIT)?);
+        Ok(())
+    }
+
     /// The URL of a database that a test may make schemas in.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("postgres://postgres@{}/postgres", self.recipe.address)
     }
 }

@@ -124,7 +124,8 @@ impl Process {
         self.end(Signal::KILL)
     }
 
-    fn end(&mut self, signal: Signal) -> Result<()> {
+    /// Ends it with this signal.
+    pub(super) fn end(&mut self, signal: Signal) -> Result<()> {
         end_child(&mut self.child, signal, STOP_LIMIT)
     }
 }

@@ -1,6 +1,7 @@
 //! Redis from the Debian package, without persistence.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::packages::ensure_package;
 const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A server.
-pub(crate) struct Redis {
+pub struct Redis {
     recipe: Recipe,
     process: Option<Process>,
     data: PathBuf,
@@ -42,8 +43,30 @@ impl Redis {
         Ok(Self { recipe, process, data })
     }
 
+    /// Ends it, with all it held.
+    ///
+    /// # Errors
+    /// Where its process cannot be ended.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |mut process| process.stop())
+    }
+
+    /// Starts it again, empty, at its address.
+    ///
+    /// # Errors
+    /// Where it does not answer.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = Some(self.recipe.start(START_LIMIT)?);
+        Ok(())
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> SocketAddr {
+        self.recipe.address
+    }
+
     /// Its URL.
-    pub(crate) fn address(&self) -> String {
+    pub fn address(&self) -> String {
         format!("redis://{}/", self.recipe.address)
     }
 }

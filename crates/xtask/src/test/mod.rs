@@ -5,6 +5,7 @@
 
 mod browser;
 mod dependencies;
+mod deploy;
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use anyhow::{Result, bail};
 use clap::ValueEnum;
 
 use crate::clock::Stopwatch;
+use crate::faults;
 use crate::packages::{ensure_openssl_headers, ensure_package};
 use crate::servers::{self, Kind};
 use crate::shell::Program;
@@ -40,8 +42,12 @@ enum Group {
     Dependencies,
     /// `cargo test` of the whole workspace
     Tests,
+    /// Two gateways, two stores and three brokers, of which one thing after the other dies
+    Faults,
     /// The API reference in headless Chromium
     Browser,
+    /// The files in `deploy/`, by linters and schemas
+    Deploy,
 }
 
 impl Group {
@@ -56,7 +62,9 @@ impl Group {
             }
             Self::Dependencies => dependencies::check(),
             Self::Tests => run_tests(),
+            Self::Faults => faults::run_bounded(),
             Self::Browser => browser::run(),
+            Self::Deploy => deploy::run(),
         }
     }
 }
@@ -99,6 +107,6 @@ fn run_tests() -> Result<()> {
     ensure_package("strace", "strace")?;
     ensure_package("curl", "curl")?;
     let servers = servers::start(Kind::value_variants(), 1)?;
-    let tests = Program::cargo().args(["test", "--workspace", "--no-fail-fast"]);
+    let tests = Program::cargo().args(["test", "--workspace", "--no-fail-fast", "--", "--skip", faults::TEST]);
     servers.variables.iter().fold(tests, |tests, (name, value)| tests.env(name, value)).run(TEST_LIMIT)
 }

@@ -1,6 +1,10 @@
 mod bad_input;
 mod collection;
+mod conditions;
 mod connections;
+mod deleted;
 mod entity;
+mod idempotency;
 mod operation;
+mod patch;
 mod system;

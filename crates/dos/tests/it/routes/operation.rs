@@ -57,6 +57,7 @@ async fn an_operation_is_known_after_a_restart(mut api: Api) {
     let body = json!({"name": "n", "published": 1});
     let good = respond_async(&api, "POST", "/provider", body).await;
     let bad = respond_async(&api, "PUT", "/provider/none", json!({"name": "n"})).await;
+    let (good, bad) = (good.expect(202), bad.expect(202));
     let (good, bad) = (good.header("location").unwrap().to_owned(), bad.header("location").unwrap().to_owned());
     api.restart().await;
     assert_eq!(ended(&api, &good).await["status"], json!("succeeded"));
@@ -84,5 +85,5 @@ async fn what_was_never_sent_is_404(api: Api) {
 async fn waits_are_honoured(api: Api) {
     let request = api.request("POST", "/provider").header("prefer", "wait=100, return=minimal");
     let answer = Answer::of(request.json(&json!({"name": "n", "published": 1}))).await;
-    assert_eq!(answer.expect(201).header("preference-applied"), Some("wait=30"));
+    assert_eq!(answer.expect(201).header("preference-applied"), Some("wait=30, return=minimal"));
 }

@@ -3,13 +3,17 @@
 use contract::Slug;
 use serde_json::json;
 
-use crate::harness::{Answer, Api};
-use dos::settings::Views;
+use crate::harness::{Answer, Api, matrix};
 
-#[tokio::test]
-async fn the_index_lists_the_resources() {
-    let api =
-        Api::start_with(Views::Materialised, |s| s.public_url = Some("https://dos.example.org/api/".into())).await;
+matrix! {
+    the_index_lists_the_resources(|settings| settings.public_url = Some("https://dos.example.org/api/".into()))
+    versions_and_health
+    requests_are_labelled
+    every_problem_has_a_page
+    the_reference_is_served_whole_and_locally
+}
+
+async fn the_index_lists_the_resources(api: Api) {
     let answer = api.get("/").await;
     let resources = answer.expect(200).json.as_array().unwrap();
     let paths: Vec<_> = resources.iter().map(|r| r["apiPath"].as_str().unwrap()).collect();
@@ -26,9 +30,7 @@ async fn the_index_lists_the_resources() {
     assert!(created.expect(201).header("location").unwrap().starts_with("https://dos.example.org/api/provider/"));
 }
 
-#[tokio::test]
-async fn versions_and_health() {
-    let api = Api::start(Views::Materialised).await;
+async fn versions_and_health(api: Api) {
     let versions = api.get("/versions").await;
     let current: Vec<_> =
         versions.expect(200).json.as_array().unwrap().iter().filter(|v| v["current"] == true).collect();
@@ -43,9 +45,7 @@ async fn versions_and_health() {
     }
 }
 
-#[tokio::test]
-async fn requests_are_labelled() {
-    let api = Api::start(Views::Materialised).await;
+async fn requests_are_labelled(api: Api) {
     let taken = Answer::of(api.request("GET", "/provider").header("x-request-id", "abc-1:2")).await;
     assert_eq!(taken.header("x-request-id"), Some("abc-1:2"));
     let (long, spaced) = ("x".repeat(129), "a b");
@@ -57,9 +57,7 @@ async fn requests_are_labelled() {
     assert_ne!(one.header("x-request-id"), api.get("/provider").await.header("x-request-id"));
 }
 
-#[tokio::test]
-async fn every_problem_has_a_page() {
-    let api = Api::start(Views::Materialised).await;
+async fn every_problem_has_a_page(api: Api) {
     for slug in Slug::ALL {
         let page = api.get(&format!("/problem/{}", slug.as_str())).await;
         assert!(page.expect(200).text.contains(slug.title()));
@@ -69,9 +67,7 @@ async fn every_problem_has_a_page() {
     api.get("/problem/none").await.expect_problem(404, "not-found");
 }
 
-#[tokio::test]
-async fn the_reference_is_served_whole_and_locally() {
-    let api = Api::start(Views::Materialised).await;
+async fn the_reference_is_served_whole_and_locally(api: Api) {
     let page = api.get("/docs").await;
     assert_eq!(page.expect(200).header("content-type"), Some("text/html; charset=utf-8"));
     assert!(page.header("content-security-policy").unwrap().contains("default-src 'none'"));

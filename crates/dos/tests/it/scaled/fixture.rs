@@ -63,7 +63,8 @@ impl Place {
 
     /// `dos` with this place's settings; `words` begin with the command.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
-        let file = self.folder.path().join("settings.toml");
+        // Each has a file of its own: one that was just started may not have read it yet.
+        let file = self.folder.path().join(format!("settings-{}.toml", System::new().uuid()));
         let mut text = std::fs::File::create(&file).unwrap();
         // Two partitions make a start cheap and have more than one of everything.
         let kafka = format!("kafka.topic_prefix = \"{}.\"\nkafka.partitions = 2\n", self.name);
@@ -126,10 +127,11 @@ impl Part {
         wait_for(text, async || Some(self.said()).filter(|said| said.contains(text)), || self.said()).await
     }
 
-    /// Waits until it says that it is ready, on both addresses.
+    /// Waits until it says that it is ready, and all its parts are.
     pub(crate) async fn ready(&self) {
         self.says("ready: ").await;
-        assert_eq!(self.health("ready").await, Some((200, json!({"status": "ok"}))), "{}", self.said());
+        let is_ready = async || (self.health("ready").await? == (200, json!({"status": "ok"}))).then_some(());
+        wait_for("all parts", is_ready, || self.said()).await;
     }
 
     /// What the admin address says; none where nobody answers yet.

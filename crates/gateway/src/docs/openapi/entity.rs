@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::shared::{
-    DEPRECATION, PREFERENCE, accepted, add_problems, header_references, headers_of, one_example, parameter_references,
-    problem_response,
+    DEPRECATION, PREFERENCE, REPLAYED, accepted, add_problems, header_references, headers_of, one_example,
+    parameter_references, problem_response,
 };
 use super::{Names, OLD_PATHS, capital, reference};
 
@@ -33,12 +33,12 @@ pub(super) fn plural_paths(names: &Names, plural: Option<&str>, paths: &mut Map<
 
 fn add(place: &Place<'_>, paths: &mut Map<String, Value>) {
     let mut list = json!({"get": place.list(), "post": place.create()});
-    let mut one = json!({"get": place.get(), "put": place.update()});
+    let mut one = json!({"get": place.get(), "put": place.update(), "patch": place.patch(), "delete": place.delete()});
     if !place.old {
         list["head"] = head(&list["get"], "List");
         list["options"] = place.options("List", &[], "GET, HEAD, POST, OPTIONS");
         one["head"] = head(&one["get"], "");
-        one["options"] = place.options("", &["Id"], "GET, HEAD, PUT, OPTIONS");
+        one["options"] = place.options("", &["Id"], "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
     }
     paths.insert(format!("/{}", place.segment), list);
     paths.insert(format!("/{}/{{id}}", place.segment), one);
@@ -61,24 +61,24 @@ impl Place<'_> {
     fn get(&self) -> Value {
         let one = &self.names.one;
         let description = format!("The current view of the {one}, full: every field, `null` where unset.");
-        let parameters = ["Id", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
+        let parameters = ["Id", "IfMatch", "IfUnmodifiedSince", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
         let operation = self.operation("get", &parameters, &format!("Read {}", self.names.a), &description);
         let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), VARY];
         let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
-        let problems = [&READ_PROBLEMS[..], &["NotFound"]].concat();
+        let problems = [&READ_PROBLEMS[..], &["NotFound", "Gone", "ConditionFailed"]].concat();
         self.finish(operation, [("200", ok), ("304", unchanged)], &problems)
     }
 
     fn create(&self) -> Value {
         let a = &self.names.a;
         let description = format!(
-            "Creates {a} under a new id. Sending the same twice makes two; to choose the id, and be refused where it exists, use \
-            `PUT` with `If-None-Match: *`; here that condition never holds (`412`)."
+            "Creates {a} under a new id. Sending the same twice makes two, but with the same `Idempotency-Key`; to choose the id, and \
+            be refused where it exists, use `PUT` with `If-None-Match: *`; here that condition never holds (`412`)."
         );
-        let parameters = ["Prefer", "Timestamps"];
+        let parameters = ["IdempotencyKey", "Prefer", "Timestamps"];
         let mut operation = self.operation("create", &parameters, &format!("Create {a}"), &description);
-        operation["requestBody"] = self.body("Create");
+        operation["requestBody"] = self.body("Create", "application/json");
         let responses = [("201", self.created()), ("202", accepted(self.deprecation())), ("422", self.invalid())];
         self.finish(operation, responses, &WRITE_PROBLEMS)
     }
@@ -87,21 +87,88 @@ impl Place<'_> {
         let one = &self.names.one;
         let description = format!(
             "**Fields sent are set, fields not sent keep their value, `null` clears** (RFC 7396, JSON Merge Patch). `PUT` does this here \
-            because clients of the 1.0.x specification rely on it; `PATCH` will be the standard form later. Lists are replaced whole.\n\n\
+            because clients of the 1.0.x specification rely on it; `PATCH` is the standard form. Lists are replaced whole.\n\n\
             A write that changes nothing makes no new version: `200` with the same `ETag`. With `If-None-Match: *` the {one} is created \
-            at this id (`201`), or nothing happens because it exists (`412`). What `GET` gave can be sent back: `id` must be the \
+            at this id (`201`), or nothing happens because it exists (`412`); one that was deleted (`410`) is created anew. What `GET` gave can be sent back: `id` must be the \
             path's, `created` and `updated` are ignored but for `timestamps=keep`, which stores them."
         );
         let summary = format!("Update {}, or create it at an id", self.names.a);
-        let parameters = ["Id", "CreateCondition", "Prefer", "Timestamps"];
+        let parameters = [
+            "Id",
+            "WriteIfMatch",
+            "CreateCondition",
+            "WriteIfUnmodifiedSince",
+            "IdempotencyKey",
+            "Prefer",
+            "Timestamps",
+        ];
         let mut operation = self.operation("update", &parameters, &summary, &description);
-        operation["requestBody"] = self.body("Update");
-        let headers = [("ETag", "ETag"), ("Content-Location", "ContentLocation"), PREFERENCE, VARY];
-        let ok = self.response(&format!("The {one} as it is now."), &headers, self.schema(""), "Updated");
-        let problems = [&WRITE_PROBLEMS[..], &["WriteNotFound"]].concat();
+        operation["requestBody"] = self.body("Update", "application/json");
         let accepted = accepted(self.deprecation());
-        let responses = [("200", ok), ("201", self.created()), ("202", accepted), ("422", self.invalid())];
+        let responses = [
+            ("200", self.changed()),
+            ("201", self.created()),
+            ("202", accepted),
+            ("204", self.minimal("The write was carried out, and `Prefer: return=minimal` was sent.", true)),
+            ("422", self.invalid()),
+        ];
+        self.finish(operation, responses, &[&WRITE_PROBLEMS[..], &["WriteNotFound", "WriteGone"]].concat())
+    }
+
+    fn patch(&self) -> Value {
+        let description = "JSON Merge Patch (RFC 7396): fields sent are set, fields not sent keep their value, `null` clears. Lists \
+            are replaced whole. A write that changes nothing makes no new version: `200` with the same `ETag`.";
+        let parameters = [
+            "Id",
+            "WriteIfMatch",
+            "WriteIfNoneMatch",
+            "WriteIfUnmodifiedSince",
+            "IdempotencyKey",
+            "Prefer",
+            "Timestamps",
+        ];
+        let mut operation = self.operation("patch", &parameters, &format!("Change {}", self.names.a), description);
+        operation["requestBody"] = self.body("Update", "application/merge-patch+json");
+        let responses = [
+            ("200", self.changed()),
+            ("202", accepted(self.deprecation())),
+            ("204", self.minimal("The write was carried out, and `Prefer: return=minimal` was sent.", true)),
+            ("422", self.invalid()),
+        ];
+        let component = if self.old { "DeprecatedPatchMediaType" } else { "PatchMediaType" };
+        let mut operation =
+            self.finish(operation, responses, &[&WRITE_PROBLEMS[..], &["WriteNotFound", "WriteGone"]].concat());
+        operation["responses"]["415"] = reference("responses", component);
+        operation
+    }
+
+    fn delete(&self) -> Value {
+        let one = &self.names.one;
+        let description = format!(
+            "Deletes the {one}. From then on it is `410`, for every request but a `PUT` with `If-None-Match: *`, which creates it anew. \
+            What refers to it is left as it is."
+        );
+        let parameters =
+            ["Id", "WriteIfMatch", "WriteIfNoneMatch", "WriteIfUnmodifiedSince", "IdempotencyKey", "Prefer"];
+        let operation = self.operation("delete", &parameters, &format!("Delete {}", self.names.a), &description);
+        let responses =
+            [("202", accepted(self.deprecation())), ("204", self.minimal(&format!("The {one} was deleted."), false))];
+        let others = WRITE_PROBLEMS
+            .into_iter()
+            .filter(|name| !["BadRequest", "NotAcceptable", "BodyTooLarge", "UnsupportedMediaType"].contains(name));
+        let problems: Vec<_> = others.chain(["WriteNotFound", "WriteGone", "KeyReused"]).collect();
         self.finish(operation, responses, &problems)
+    }
+
+    fn changed(&self) -> Value {
+        let headers = [("ETag", "ETag"), ("Content-Location", "ContentLocation"), PREFERENCE, REPLAYED, VARY];
+        self.response(&format!("The {} as it is now.", self.names.one), &headers, self.schema(""), "Updated")
+    }
+
+    fn minimal(&self, description: &str, tagged: bool) -> Value {
+        let tag: &[_] = if tagged { &[("ETag", "ETag")] } else { &[] };
+        let headers = [tag, &[PREFERENCE, REPLAYED, VARY]].concat();
+        json!({"description": description, "headers": self.headers(&headers)})
     }
 
     fn options(&self, suffix: &str, parameters: &[&str], allow: &str) -> Value {
@@ -110,6 +177,9 @@ impl Place<'_> {
             "Allow".to_owned(),
             json!({"description": "The methods.", "schema": {"type": "string"}, "example": allow}),
         );
+        if allow.contains("PATCH") {
+            headers.insert("Accept-Patch".to_owned(), reference("headers", "AcceptPatch"));
+        }
         let mut operation =
             self.operation("options", parameters, "Which methods this path offers", "`Allow` lists the methods.");
         operation["operationId"] = format!("options{}{suffix}", self.names.component).into();
@@ -146,34 +216,41 @@ impl Place<'_> {
     }
 
     fn created(&self) -> Value {
-        let headers =
-            [("Location", "Location"), ("Content-Location", "ContentLocation"), ("ETag", "ETag"), PREFERENCE, VARY];
+        let headers = [
+            ("Location", "Location"),
+            ("Content-Location", "ContentLocation"),
+            ("ETag", "ETag"),
+            PREFERENCE,
+            REPLAYED,
+            VARY,
+        ];
         let mut response =
             self.response(&format!("The {} was created.", self.names.one), &headers, self.schema(""), "");
         let name = &self.names.component;
         let link =
             |verb: &str| json!({"operationId": format!("{verb}{name}"), "parameters": {"id": "$response.body#/id"}});
-        response["links"] = json!({"get": link("get"), "update": link("update")});
+        response["links"] =
+            json!({"get": link("get"), "patch": link("patch"), "delete": link("delete"), "update": link("update")});
         response
     }
 
     fn invalid(&self) -> Value {
         let component = format!("{}Invalid", self.names.component);
         let mut examples = Map::new();
-        for name in [component.as_str(), "entity-too-large"] {
+        for name in [component.as_str(), "entity-too-large", "idempotency-key-reused"] {
             examples.insert(name.to_owned(), reference("examples", name));
         }
         let description = "The body is JSON, but breaks the schema (`errors` has every bad field), or the object would be \
-            larger than 512 KiB.";
-        problem_response(description, examples, &[&[PREFERENCE], self.deprecation()].concat())
+            larger than 512 KiB; or the idempotency key came before with another request.";
+        problem_response(description, examples, &[&[PREFERENCE, REPLAYED], self.deprecation()].concat())
     }
 
-    fn body(&self, suffix: &str) -> Value {
+    fn body(&self, suffix: &str, media_type: &str) -> Value {
         let component = format!("{}{suffix}", self.names.component);
         json!({
             "required": true,
             "description": "At most 1 MiB.",
-            "content": {"application/json": {"schema": self.schema(suffix), "examples": one_example(&component)}},
+            "content": {media_type: {"schema": self.schema(suffix), "examples": one_example(&component)}},
         })
     }
 

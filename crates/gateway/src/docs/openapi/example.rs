@@ -140,9 +140,9 @@ fn sample(slug: Slug) -> Problem {
     let detail = match slug {
         Slug::InvalidJson => "not valid JSON: EOF while parsing a string at line 3 column 18",
         Slug::NotFound => missing.as_str(),
-        Slug::MethodNotAllowed => "DELETE is not offered here; offered are GET, HEAD, PUT, OPTIONS",
+        Slug::MethodNotAllowed => "POST is not offered here; offered are GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
         Slug::NotAcceptable => "application/json is what this path offers; accept it or leave Accept out",
-        Slug::UnsupportedMediaType => "send the body as application/json",
+        Slug::UnsupportedMediaType => "send the body with one Content-Type: application/json",
         Slug::PreconditionFailed => exists.as_str(),
         Slug::NoAnswer => "the data store did not answer in time; try again",
         other => other.explanation().trim(),
@@ -161,6 +161,8 @@ fn sample(slug: Slug) -> Problem {
         }
         Slug::InvalidJson
         | Slug::Forbidden
+        | Slug::Gone
+        | Slug::IdempotencyKeyReused
         | Slug::PreconditionFailed
         | Slug::BodyTooLarge
         | Slug::UnsupportedMediaType

@@ -153,12 +153,16 @@ while nothing has changed, or `Cache-Control: no-cache` to have the data store a
 - **Writing** is a command to the data store over an event stream; the answer is what the data store made of it. A write waits up \
 to 5 seconds for that (`Prefer: wait=N`), or not at all (`Prefer: respond-async`). `202` means: the command is stored and will be \
 carried out; ask the operation at `Location` what became of it.\n\
-- **`PUT` merges**: fields sent are set, fields not sent keep their value, `null` clears.\n\
+- **`PUT` merges**: fields sent are set, fields not sent keep their value, `null` clears. `PATCH` (`application/merge-patch+json`) is \
+the standard form of the same.\n\
+- **`DELETE`** answers `204`; from then on the entity is `410`, until `PUT` with `If-None-Match: *` creates it anew.\n\
+- **Conditions** of writes are decided by the data store: with the `ETag` you read in `If-Match` nobody's change is lost (`412`).\n\
+- **`Idempotency-Key`** makes a write that is sent again be carried out once; the first answer comes again.\n\
 - **Times** are RFC 3339 in UTC with `Z`, to the millisecond. **Ids** are opaque: 1 to 64 of `A-Z a-z 0-9 . _ -`.\n\
 - **Lists** are read a page at a time: follow `Link: rel=\"next\"` until there is none.\n\
 - **`HEAD`** is answered wherever `GET` is, `OPTIONS` everywhere.\n\
-- **Not offered yet**, and therefore refused with `400` rather than passed over: `If-Match`, `If-Unmodified-Since`, `Idempotency-Key` \
-and `Consistency-Token`, and on writes `If-Modified-Since`.\n\
+- **Not offered yet**, and therefore refused with `400` rather than passed over: `Consistency-Token`; on writes \
+`If-Modified-Since`; on lists and other documents `If-Match` and `If-Unmodified-Since`.\n\
 - **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\
 - **Problems** are `application/problem+json` (RFC 9457). `type` is one of this closed list, `errors` names every bad field at once \
 (the first 100; `detail` says how many there are), and on writes `retry` says whether to send it again: `safe` (nothing was produced), `unknown` (it may have happened: look first), `no` (it \

@@ -36,9 +36,23 @@ pub(super) fn parameters() -> Value {
         "Timestamps": query("timestamps", json!({"type": "string", "enum": ["keep"]}),
             "`keep` stores `created` and `updated` as sent, for imports and restores; else they are ignored."),
         "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
-            of the write; `respond-async` does not wait and gives `202`. `Preference-Applied` says what was heeded."),
-        "CreateCondition": header("If-None-Match", json!({"type": "string", "enum": ["*"]}),
-            "`*` creates the entity at this id, and changes nothing where it exists (`412`)."),
+            of the write; `respond-async` does not wait and gives `202`; `return=minimal` leaves the object out of the answer. \
+            `Preference-Applied` says what was heeded."),
+        "CreateCondition": header("If-None-Match", text(), "RFC 9110. `*` creates the entity at this id, and changes nothing where it \
+            exists (`412`); with ETags in double quotes, separated by commas, nothing is changed while one of them is current."),
+        "WriteIfMatch": header("If-Match", text(), "RFC 9110. The ETag that you changed, in double quotes (several are separated \
+            by commas), or `*`: nothing is changed unless it is current (`412`)."),
+        "WriteIfNoneMatch": header("If-None-Match", text(), "RFC 9110. ETags in double quotes, separated by commas, or `*`: nothing is \
+            changed while one of them is current (`412`)."),
+        "WriteIfUnmodifiedSince": header("If-Unmodified-Since", text(), "RFC 9110. An HTTP date: nothing is changed if the entity was \
+            changed since (`412`). It counts only without `If-Match`, which is exact where this counts seconds."),
+        "IdempotencyKey": header("Idempotency-Key", json!({"type": "string", "minLength": 16, "maxLength": 255}),
+            "A key of your own for this write, such as a UUID. Sent again with the same request within 24 hours, nothing is done and the \
+            first answer comes again, with `Idempotent-Replayed: true`; with another request it is `422`."),
+        "IfMatch": header("If-Match", text(), "RFC 9110. ETags in double quotes, separated by commas, or `*`: `412` unless one of them is \
+            current."),
+        "IfUnmodifiedSince": header("If-Unmodified-Since", text(), "RFC 9110. An HTTP date: `412` if the entity was changed since. \
+            It counts only without `If-Match`."),
         "IfNoneMatch": header("If-None-Match", text(), "RFC 9110. ETags you have, in double quotes, separated by commas, or `*`: \
             `304` while one of them is current."),
         "IfModifiedSince": header("If-Modified-Since", text(), "RFC 9110. An HTTP date: `304` if nothing changed since. It counts \
@@ -72,7 +86,9 @@ pub(super) fn headers() -> Value {
         "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
         "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
         "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
-        "Allow": header("The methods that the path offers.", "GET, HEAD, PUT, OPTIONS"),
+        "Allow": header("The methods that the path offers.", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
+        "AcceptPatch": header("What a `PATCH` takes (RFC 5789).", "application/merge-patch+json"),
+        "IdempotentReplayed": header("`true`: this is the first answer to the idempotency key, given again.", "true"),
         "AcceptEncoding": header("Where the body was encoded: the encodings that are read, which is none (RFC 9110).", "identity"),
         "ContentSecurityPolicy": header("What the page may load.", "default-src 'none'"),
         "ContentTypeOptions": header("`nosniff`: the media type is as it says.", "nosniff"),
@@ -101,9 +117,14 @@ pub(super) const DEPRECATION: [(&str, &str); 2] = [("Deprecation", "Deprecation"
 const RESPONSES: &[(&str, &[Slug])] = &[
     ("InvalidRequest", &[Slug::InvalidRequest]),
     ("BadRequest", &[Slug::InvalidJson, Slug::InvalidRequest]),
+    ("ConditionFailed", &[Slug::PreconditionFailed]),
+    ("KeyReused", &[Slug::IdempotencyKeyReused]),
+    ("PatchMediaType", &[Slug::UnsupportedMediaType]),
     ("Forbidden", &[Slug::Forbidden]),
     ("NotFound", &[Slug::NotFound]),
     ("WriteNotFound", &[Slug::NotFound]),
+    ("Gone", &[Slug::Gone]),
+    ("WriteGone", &[Slug::Gone]),
     ("MethodNotAllowed", &[Slug::MethodNotAllowed]),
     ("NotAcceptable", &[Slug::NotAcceptable]),
     ("RequestTimeout", &[Slug::RequestTimeout]),
@@ -162,11 +183,17 @@ pub(super) fn problem_response(description: &str, examples: Map<String, Value>, 
 /// The header that tells which preferences a write heeded, whatever came of it.
 pub(super) const PREFERENCE: (&str, &str) = ("Preference-Applied", "PreferenceApplied");
 
+/// The header that tells of an answer that was given before.
+pub(super) const REPLAYED: (&str, &str) = ("Idempotent-Replayed", "IdempotentReplayed");
+
 fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
     match component {
         "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE],
         "Unavailable" => &[("Retry-After", "RetryAfter")],
-        "WriteFailed" | "WriteNotFound" | "PreconditionFailed" => &[PREFERENCE],
+        "WriteFailed" => &[PREFERENCE],
+        "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED],
+        "KeyReused" => &[PREFERENCE],
+        "PatchMediaType" => &[("Accept-Encoding", "AcceptEncoding"), ("Accept-Patch", "AcceptPatch")],
         "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
         "MethodNotAllowed" => &[("Allow", "Allow")],
         _ => &[],

@@ -79,7 +79,7 @@ fn operations_are_complete() {
             links.extend(response["links"].as_object().into_iter().flat_map(|links| links.values()));
         }
     }
-    assert_eq!(ids.len(), 8 * 8 + 7 * 4 + 9);
+    assert_eq!(ids.len(), 8 * 10 + 7 * 6 + 9);
     assert!(links.iter().all(|link| ids.contains(link["operationId"].as_str().unwrap())) && !links.is_empty());
 }
 
@@ -148,7 +148,13 @@ fn answers_have_the_headers_that_the_gateway_sends() {
         ("/provider/{id}", "get", "304", "Vary ETag Last-Modified Cache-Control"),
         ("/provider/{id}", "head", "404", "Vary Cache-Control"),
         ("/provider/{id}", "head", "503", "Vary Retry-After"),
-        ("/provider/{id}", "options", "204", "Allow Cache-Control"),
+        ("/provider/{id}", "options", "204", "Allow Accept-Patch Cache-Control"),
+        ("/provider/{id}", "put", "204", "Vary ETag Preference-Applied Idempotent-Replayed"),
+        ("/provider/{id}", "patch", "200", "Vary Content-Location ETag Preference-Applied Idempotent-Replayed"),
+        ("/provider/{id}", "patch", "415", "Vary Accept-Encoding Accept-Patch"),
+        ("/provider/{id}", "patch", "422", "Vary Preference-Applied Idempotent-Replayed"),
+        ("/provider/{id}", "delete", "204", "Vary Preference-Applied Idempotent-Replayed"),
+        ("/provider/{id}", "delete", "410", "Vary Preference-Applied Idempotent-Replayed"),
         ("/operation/{id}", "get", "200", "Vary Retry-After Cache-Control"),
         ("/health/alive", "get", "200", "Vary Cache-Control"),
         ("/health/ready", "get", "503", "Vary Retry-After"),

@@ -1,7 +1,7 @@
 //! `GET /T`: pages of a type's entities, oldest first.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use contract::command::LIST_LIMIT_MAX;
+use contract::list::LIST_LIMIT_MAX;
 use contract::{Action, FieldError, Key, ListPosition, ListQuery, Problem, ReplyBody, Slug};
 use http::header::LINK;
 
@@ -52,7 +52,7 @@ pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>) -> Result<Answ
 }
 
 fn list_query(call: &Call<'_>, resource: Resource<'_>) -> Result<ListQuery, Failure> {
-    let mut list = ListQuery { limit: LIMIT_DEFAULT, after: None };
+    let mut list = ListQuery { limit: LIMIT_DEFAULT, ..ListQuery::default() };
     let mut errors = Vec::new();
     for (name, value) in query(call.parts.uri.query(), &["limit", "cursor"])? {
         match name.as_str() {

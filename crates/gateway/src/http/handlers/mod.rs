@@ -1,5 +1,6 @@
 //! What each route does.
 
+mod idempotency;
 mod list;
 mod operation;
 mod read;
@@ -10,7 +11,7 @@ pub(crate) use list::list;
 pub(crate) use operation::operation;
 pub(crate) use read::get;
 pub(crate) use system::{alive, docs, openapi_json, openapi_yaml, problem_page, ready, root, versions};
-pub(crate) use write::{post, put};
+pub(crate) use write::{delete, patch, post, put};
 
 use contract::{EntityId, Slug};
 use percent_encoding::percent_decode_str;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::{Action, EntityId, OperationId, Outcome, OutcomeStatus, Problem, ReplyBody, Slug, Timestamp};
+use contract::{Action, EntityId, Key, OperationId, Outcome, OutcomeStatus, Problem, ReplyBody, Slug, Timestamp};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use serde_json::{Map, Value, json};
@@ -42,7 +42,9 @@ pub(crate) async fn operation(call: &Call<'_>, raw: &str) -> Result<Answered, Fa
             return Err(not_found("the data store has not seen this operation, or not within the last day"));
         }
     };
-    let mut response = response::read(operation_body(call, &id, status, problem.as_ref()));
+    // A write whose idempotency key came before tells of the entity that was made then.
+    let about = outcome.entity.as_ref().unwrap_or(&id.key);
+    let mut response = response::read(operation_body(call, &id, about, status, problem.as_ref()));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
@@ -57,12 +59,12 @@ async fn ask(call: &Call<'_>, id: &OperationId) -> Result<Outcome, Failure> {
             ReplyBody::Rejected(problem) => Err(problem.into()),
             _ => Err(unexpected().into()),
         },
-        Answer::View(_) => Err(unexpected().into()),
+        Answer::View(_) | Answer::Deleted(_) => Err(unexpected().into()),
     }
 }
 
 fn pending(call: &Call<'_>, id: &OperationId) -> Answered {
-    let mut response = response::unstored(StatusCode::OK, operation_body(call, id, "pending", None));
+    let mut response = response::unstored(StatusCode::OK, operation_body(call, id, &id.key, "pending", None));
     response::set(&mut response, RETRY_AFTER, "1");
     response
 }
@@ -77,13 +79,19 @@ pub(crate) fn operation_url(call: &Call<'_>, id: &OperationId) -> String {
 }
 
 /// `{id, status, type, entity_id, href | problem, created}`.
-pub(crate) fn operation_body(call: &Call<'_>, id: &OperationId, status: &str, problem: Option<&Problem>) -> Bytes {
+pub(crate) fn operation_body(
+    call: &Call<'_>,
+    id: &OperationId,
+    about: &Key,
+    status: &str,
+    problem: Option<&Problem>,
+) -> Bytes {
     let public_url = &call.gateway.config.public_url;
-    let entity_id = id.key.id.as_ref().map_or("", EntityId::as_str);
+    let entity_id = about.id.as_ref().map_or("", EntityId::as_str);
     let mut body = Map::new();
     body.insert("id".to_owned(), json!(id.to_string()));
     body.insert("status".to_owned(), json!(status));
-    body.insert("type".to_owned(), json!(id.key.entity_type.as_str()));
+    body.insert("type".to_owned(), json!(about.entity_type.as_str()));
     body.insert("entity_id".to_owned(), json!(entity_id));
     match problem {
         Some(problem) => {
@@ -91,7 +99,7 @@ pub(crate) fn operation_body(call: &Call<'_>, id: &OperationId, status: &str, pr
             body.insert("problem".to_owned(), response::problem_value(problem, context));
         }
         None => {
-            body.insert("href".to_owned(), json!(format!("{public_url}/{}/{entity_id}", id.key.entity_type)));
+            body.insert("href".to_owned(), json!(format!("{public_url}/{}/{entity_id}", about.entity_type)));
         }
     }
     // The command's id is a UUIDv7, which begins with the time at which it was made.

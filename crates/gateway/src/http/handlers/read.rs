@@ -7,7 +7,7 @@ use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 
-use super::super::conditions::not_modified;
+use super::super::conditions::{holds, not_modified};
 use super::super::middleware::Call;
 use super::super::request::{check_accept, query, wants_no_cache};
 use super::super::response::{self, Answered, Failure};
@@ -23,6 +23,7 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
     query(call.parts.uri.query(), &[])?;
     let key = Key::new(resource.entity_type.name().clone(), id);
     let held = if wants_no_cache(&call.parts.headers) { retrieve(call, &key).await? } else { look(call, &key).await? };
+    holds(&call.parts.headers, &held)?;
     Ok(answer(call, &held))
 }
 
@@ -35,6 +36,7 @@ async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     match look {
         Look::Found(held) => Ok(held),
         Look::Absent => Err(Failure::new(Slug::NotFound, missing(key))),
+        Look::Deleted(version) => Err(Failure::new(Slug::Gone, deleted(key, version))),
         Look::Unreadable => Err(unreadable(key).into()),
         Look::Unknown => retrieve(call, key).await,
     }
@@ -76,6 +78,12 @@ fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
     }
     let seconds = u64::try_from(seconds).ok()?;
     Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+}
+
+/// As the data store says it.
+fn deleted(key: &Key, version: u64) -> String {
+    let id = key.id.as_ref().map_or("", EntityId::as_str);
+    format!("the {} {id} was deleted, as version {version}; PUT with If-None-Match: * creates it anew", key.entity_type)
 }
 
 /// As the data store says it.

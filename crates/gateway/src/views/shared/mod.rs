@@ -283,6 +283,7 @@ impl Shared {
     fn passed_entry(&self, key: &Key, change: &Change) -> Passed {
         let version = match change {
             Change::View(held) => Some(held.version()),
+            Change::Deleted(version) => Some(*version),
             Change::Unreadable => None,
         };
         Passed { key: self.entry_key(key), version, body: Vec::new() }

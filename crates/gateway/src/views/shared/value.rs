@@ -6,7 +6,8 @@
 //! | `<prefix>:@<cluster>:<partition>` | `<generation> <position>` |
 //!
 //! The first line is what the scripts read and write. `hash` is XXH3 of the key, the version and everything behind the
-//! hash, so that damage and what others wrote there is told from ours. `kind` is `view`, or `absent` (version 0, no object).
+//! hash, so that damage and what others wrote there is told from ours. `kind` is `view`, `deleted`
+//! (no object), or `absent` (version 0, no object).
 //! A kind that is not known is as good as nothing: another program's version may have written it.
 
 use contract::{EntityId, EntityType, Key, Offset, Timestamp};
@@ -22,7 +23,9 @@ pub(super) const BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) enum Entry {
     View(Held),
-    /// There is none.
+    /// It was deleted, with this version.
+    Deleted(u64),
+    /// There never was one.
     Absent,
 }
 
@@ -30,6 +33,7 @@ impl Entry {
     pub(super) fn version(&self) -> u64 {
         match self {
             Self::View(held) => held.version(),
+            Self::Deleted(version) => *version,
             Self::Absent => 0,
         }
     }
@@ -39,6 +43,7 @@ impl Entry {
 pub(super) fn encode(key: &Key, entry: &Entry, data_schema: &str) -> Vec<u8> {
     let (kind, time, object) = match entry {
         Entry::View(held) => ("view", held.time().as_millis(), held.object()),
+        Entry::Deleted(_) => ("deleted", 0, &[][..]),
         Entry::Absent => ("absent", 0, &[][..]),
     };
     let rest = [format!("{kind} {time} {data_schema}\n").as_bytes(), object].concat();
@@ -63,6 +68,7 @@ pub(super) fn decode<'a>(entity_type: &EntityType, key: &Key, value: &'a [u8]) -
     let [kind, time, data_schema] = head.splitn(3, ' ').collect::<Vec<_>>()[..] else { return None };
     let generation = std::str::from_utf8(generation).ok()?;
     let entry = match kind {
+        "deleted" => Entry::Deleted(version),
         "absent" => Entry::Absent,
         "view" => {
             let (id, time) = (key.id.as_ref().map_or("", EntityId::as_str), time.parse().ok()?);

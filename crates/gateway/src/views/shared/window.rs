@@ -17,6 +17,8 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     View(Held),
+    /// It was deleted, with this version.
+    Deleted(u64),
     /// The record could not be read: nothing older may be given.
     Unreadable,
 }
@@ -26,6 +28,7 @@ impl Change {
     fn version(&self) -> u64 {
         match self {
             Self::View(held) => held.version(),
+            Self::Deleted(version) => *version,
             Self::Unreadable => u64::MAX,
         }
     }
@@ -33,7 +36,7 @@ impl Change {
     fn size_bytes(&self) -> usize {
         match self {
             Self::View(held) => held.size_bytes(),
-            Self::Unreadable => 0,
+            Self::Deleted(_) | Self::Unreadable => 0,
         }
     }
 }

@@ -124,9 +124,15 @@ async fn write(
     let mut outcome = scripts.pass(connection, &state, range, (&fresh, batch.renew), &entries, (false, ttl)).await?;
     if let Outcome::Older(older) = outcome {
         for index in older {
-            if let (Some(entry), Some((key, Change::View(held)))) = (entries.get_mut(index), batch.changes.get(index)) {
-                entry.body = shared.encode(key, &Entry::View(held.clone()));
-            }
+            let (Some(entry), Some((key, change))) = (entries.get_mut(index), batch.changes.get(index)) else {
+                continue;
+            };
+            entry.body = match change {
+                Change::View(held) => shared.encode(key, &Entry::View(held.clone())),
+                Change::Deleted(version) => shared.encode(key, &Entry::Deleted(*version)),
+                // Without a body it goes.
+                Change::Unreadable => continue,
+            };
         }
         outcome = scripts.pass(connection, &state, range, (&fresh, batch.renew), &entries, (true, ttl)).await?;
     }
@@ -140,7 +146,7 @@ async fn write(
 async fn keep(shared: &Shared, connection: &mut MultiplexedConnection, insert: Insert) -> Result<(), RedisError> {
     let Insert { partition, key, as_of, entry } = insert;
     let ttl = match entry {
-        Entry::View(_) => shared.ttl,
+        Entry::View(_) | Entry::Deleted(_) => shared.ttl,
         Entry::Absent => shared.not_found_ttl,
     };
     let keys = (shared.state_key(partition), shared.entry_key(&key));

@@ -9,8 +9,9 @@
 //! | 2 | a block: the type's number in the header (`u16`), then records |
 //! | 3, the last frame | the number of records (`u64`) |
 //!
-//! A record is its length (`u32`) and a view as [`Held`] lays it out, or the length with its highest bit set and the id of
-//! an entity whose latest record could not be read.
+//! A record is its length (`u32`) and a view as [`Held`] lays it out; or the length with its highest bit set and the id of
+//! an entity whose latest record could not be read; or the length with the bit below it set, and of an entity that was
+//! deleted the version of that (`u64`, little endian) and the id.
 //!
 //! A file is whole if every frame has its checksum, the last frame is there, nothing is behind it, and it counts as many
 //! records as there were. The number in the checksum tells of frames that are missing, twice there, or in another order.
@@ -24,7 +25,7 @@ use twox_hash::XxHash3_64;
 use super::super::Held;
 
 /// Changes with this layout and with that of [`Held`].
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// A block is written once it has so many bytes; one record more may be in it.
 pub(super) const BLOCK_BYTES: usize = 256 << 10;
 /// No frame is larger; a larger one is damage, and no memory is asked for it.
@@ -32,6 +33,8 @@ const FRAME_BYTES_MAX: usize = 8 << 20;
 const FRAME_HEAD_BYTES: usize = 13;
 /// Marks a record that could not be read.
 const UNREADABLE: u32 = 1 << 31;
+/// Marks the record of a deletion.
+const DELETED: u32 = 1 << 30;
 
 /// What the file is of, and what it reflects.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +78,8 @@ pub(super) struct Frame {
 /// One record of a block.
 pub(super) enum Entry<'a> {
     View(Held),
+    /// With this version.
+    Deleted(&'a str, u64),
     Unreadable(&'a str),
 }
 
@@ -146,6 +151,10 @@ pub(super) fn push_unreadable(block: &mut Vec<u8>, id: &EntityId) {
     push(block, UNREADABLE, id.as_str().as_bytes());
 }
 
+pub(super) fn push_deleted(block: &mut Vec<u8>, id: &EntityId, version: u64) {
+    push(block, DELETED, &[&version.to_le_bytes(), id.as_str().as_bytes()].concat());
+}
+
 fn push(block: &mut Vec<u8>, mark: u32, bytes: &[u8]) {
     // An object has at most 512 KiB.
     let size = u32::try_from(bytes.len()).unwrap_or(0);
@@ -172,11 +181,16 @@ pub(super) fn block(payload: &[u8]) -> Option<(usize, impl Iterator<Item = Resul
 fn entry<'a>(rest: &mut &'a [u8]) -> Option<Entry<'a>> {
     let (size, tail) = rest.split_first_chunk::<4>()?;
     let size = u32::from_le_bytes(*size);
-    let (bytes, tail) = tail.split_at_checked((size & !UNREADABLE) as usize)?;
+    let (bytes, tail) = tail.split_at_checked((size & !(UNREADABLE | DELETED)) as usize)?;
     *rest = tail;
-    if size & UNREADABLE == 0 {
-        return Held::from_bytes(bytes).map(Entry::View);
+    let id = |bytes| std::str::from_utf8(bytes).ok().filter(|id| EntityId::is_valid(id));
+    match size & (UNREADABLE | DELETED) {
+        0 => Held::from_bytes(bytes).map(Entry::View),
+        DELETED => {
+            let (version, bytes) = bytes.split_first_chunk::<8>()?;
+            Some(Entry::Deleted(id(bytes)?, u64::from_le_bytes(*version)))
+        }
+        UNREADABLE => id(bytes).map(Entry::Unreadable),
+        _ => None,
     }
-    let id = std::str::from_utf8(bytes).ok()?;
-    EntityId::is_valid(id).then_some(Entry::Unreadable(id))
 }

@@ -170,14 +170,17 @@ fn work(
         for entry in entries {
             match entry? {
                 Entry::View(held) => views.apply(entity_type.name(), &held, Some(&mut loading)),
-                Entry::Unreadable(id) => {
-                    let id = EntityId::parse(id).ok_or("an id is outside the grammar")?;
-                    views.mark_unreadable(&Key::new(entity_type.name().clone(), id));
-                }
+                Entry::Deleted(id, version) => views.delete(&key(entity_type, id)?, version),
+                Entry::Unreadable(id) => views.mark_unreadable(&key(entity_type, id)?),
             }
             records += 1;
         }
     }
     views.loaded(loading);
     Ok(records)
+}
+
+fn key(entity_type: &EntityType, id: &str) -> Result<Key, String> {
+    let id = EntityId::parse(id).ok_or("an id is outside the grammar")?;
+    Ok(Key::new(entity_type.name().clone(), id))
 }

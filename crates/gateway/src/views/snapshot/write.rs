@@ -38,7 +38,7 @@ fn write_file(path: &Path, header: &Header, views: &Materialised, registry: &Reg
     for (number, entity_type) in (0..).zip(registry.iter()) {
         format::begin_block(&mut block, number);
         let begun = block.len();
-        let mut query = ListQuery { limit: ROWS, after: None };
+        let mut query = ListQuery { limit: ROWS, ..ListQuery::default() };
         loop {
             let (rows, _, next) = views.list(entity_type.name(), &query);
             for held in &rows {
@@ -54,8 +54,11 @@ fn write_file(path: &Path, header: &Header, views: &Materialised, registry: &Reg
                 break;
             }
         }
-        for id in views.unreadable(entity_type.name()) {
-            format::push_unreadable(&mut block, &id);
+        for (id, deleted) in views.without_view(entity_type.name()) {
+            match deleted {
+                Some(version) => format::push_deleted(&mut block, &id, version),
+                None => format::push_unreadable(&mut block, &id),
+            }
             frames.records += 1;
             if block.len() >= BLOCK_BYTES {
                 frames.put(Kind::Block, &block)?;

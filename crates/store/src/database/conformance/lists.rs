@@ -12,7 +12,7 @@ pub(super) async fn pages(database: &dyn Database) {
     for (number, id) in ids.into_iter().enumerate() {
         let mut change = change(&key("costoption", id), None, 1);
         let created = [0, 0, 0, -1][number % 4];
-        change.entity.created = at(created);
+        live(&mut change).created = at(created);
         expected.push((created, id));
         changes.push(change);
     }
@@ -22,7 +22,10 @@ pub(super) async fn pages(database: &dyn Database) {
     for limit in [1, 2, 5, 13, 200] {
         let (mut found, mut after) = (Vec::new(), None::<ListPosition>);
         loop {
-            let page = database.list(Arc::clone(&entity_type), ListQuery { limit, after }).await.unwrap();
+            let page = database
+                .list(Arc::clone(&entity_type), ListQuery { limit, after, ..ListQuery::default() })
+                .await
+                .unwrap();
             assert_eq!(page.total, ids.len() as u64);
             assert!(page.items.len() <= limit);
             found.extend(page.items.iter().map(|item| {
@@ -38,10 +41,10 @@ pub(super) async fn pages(database: &dyn Database) {
     }
     // One that moves is found where it went.
     let mut moved = change(&key("costoption", "A"), Some(1), 2);
-    (moved.moved, moved.entity.created) = (true, at(5));
+    (moved.moved, live(&mut moved).created) = (true, at(5));
     database.commit(Batch { changes: vec![moved], ..batch(100, owner, Some(1), 2) }).await.unwrap();
-    let after = Some(ListPosition { created: at(4), id: contract::EntityId::parse("zzz").unwrap() });
-    let page = database.list(entity_type, ListQuery { limit: 10, after }).await.unwrap();
+    let after = Some(ListPosition::at(at(4), contract::EntityId::parse("zzz").unwrap()));
+    let page = database.list(entity_type, ListQuery { limit: 10, after, ..ListQuery::default() }).await.unwrap();
     assert_eq!((page.items.len(), page.total, page.next), (1, ids.len() as u64, None));
 }
 
@@ -51,13 +54,16 @@ pub(super) async fn byte_limit(database: &dyn Database) {
     let mut changes: Vec<_> =
         (0..5).map(|number| change(&key("eligibility", &format!("e{number}")), None, 1)).collect();
     for change in &mut changes {
-        change.entity.object = format!("{{\"x\":\"{}\"}}", "x".repeat(PAGE_BYTES_MAX / 2 - 100)).into();
+        live(change).object = format!("{{\"x\":\"{}\"}}", "x".repeat(PAGE_BYTES_MAX / 2 - 100)).into();
     }
-    changes[4].entity.object = format!("{{\"x\":\"{}\"}}", "x".repeat(PAGE_BYTES_MAX)).into();
+    live(&mut changes[4]).object = format!("{{\"x\":\"{}\"}}", "x".repeat(PAGE_BYTES_MAX)).into();
     database.commit(Batch { changes, ..batch(101, owner, None, 1) }).await.unwrap();
     let (mut sizes, mut after) = (Vec::new(), None);
     loop {
-        let page = database.list(Arc::clone(&entity_type), ListQuery { limit: 200, after }).await.unwrap();
+        let page = database
+            .list(Arc::clone(&entity_type), ListQuery { limit: 200, after, ..ListQuery::default() })
+            .await
+            .unwrap();
         sizes.push(page.items.len());
         after = page.next;
         if after.is_none() {

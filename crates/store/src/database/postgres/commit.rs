@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 
-use contract::{EntityId, OutcomeStatus};
+use contract::OutcomeStatus;
 use deadpool_postgres::Object;
 use futures_util::future::{join_all, join3, try_join_all};
 use tokio_postgres::Statement;
@@ -11,8 +11,10 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::index;
 use super::outbox::REMOVE;
 use super::pool::{Lease, Pool, bounded, failure};
+use crate::database::change::Row;
 use crate::database::{Batch, Change, Committed, Error};
 
 /// A statement that fails, and with it the transaction, unless it touches as many rows as its last parameter says: so
@@ -47,13 +49,20 @@ const COUNT: &str = "INSERT INTO store_counts AS c (type, partition, total)
     SELECT type, $3, total FROM unnest($1::text[], $2::bigint[]) AS n (type, total)
     ON CONFLICT (type, partition) DO UPDATE SET total = c.total + excluded.total";
 const REMEMBER: &str = counted!(
-    7,
-    "INSERT INTO store_outcomes (command, succeeded, version, created, problem, time)
-    SELECT n.*, $6 FROM unnest($1::uuid[], $2::boolean[], $3::bigint[], $4::bigint[], $5::text[]) AS n
+    8,
+    "INSERT INTO store_outcomes (command, succeeded, version, created, problem, entity, time)
+    SELECT n.*, $7 FROM unnest($1::uuid[], $2::boolean[], $3::bigint[], $4::bigint[], $5::text[], $6::text[]) AS n
     ON CONFLICT DO NOTHING"
 );
 const FORGET: &str = "DELETE FROM store_outcomes WHERE command IN
     (SELECT command FROM store_outcomes WHERE time < $1 ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED)";
+const REMEMBER_KEYS: &str = counted!(
+    5,
+    "INSERT INTO store_keys (key, fingerprint, first, time)
+    SELECT n.*, $4 FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) AS n ON CONFLICT DO NOTHING"
+);
+const FORGET_KEYS: &str = "DELETE FROM store_keys WHERE key IN
+    (SELECT key FROM store_keys WHERE time < $1 ORDER BY time LIMIT $2 FOR UPDATE SKIP LOCKED)";
 /// The last sequence was moved by [`POSITION`] in this transaction.
 const KEEP: &str = counted!(
     7,
@@ -67,7 +76,10 @@ const FIRST: &str = "SELECT sequence - $2 + 1 FROM store_positions WHERE partiti
 /// Outcomes removed by a commit: twice those it adds, so that the table shrinks under load, and a few more.
 const FORGET_MIN: usize = 16;
 
-type Parameter = Box<dyn ToSql + Sync + Send>;
+/// Old idempotency keys are looked for with every commit that has some, and else once in so many commands.
+const KEYS_LOOK_EVERY: u64 = 1024;
+
+pub(super) type Parameter = Box<dyn ToSql + Sync + Send>;
 
 /// A statement and its parameters.
 struct Step {
@@ -152,15 +164,21 @@ fn steps(batch: &Batch) -> Result<Vec<Step>, Error> {
         parameters.push(Box::new(expected));
         steps.push(Step::counted(UPDATE, parameters, updated.len()));
     }
-    if !created.is_empty() {
-        let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
-        for change in &created {
-            *counts.entry(change.key.entity_type.as_str()).or_default() += 1;
-        }
+    let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+    for change in batch.changes.iter().filter(|change| change.growth() != 0) {
+        *counts.entry(change.key.entity_type.as_str()).or_default() += change.growth();
+    }
+    if !counts.is_empty() {
         let (types, totals): (Vec<_>, Vec<_>) =
             counts.into_iter().map(|(name, count)| (name.to_owned(), count)).unzip();
         let parameters: Vec<Parameter> = vec![Box::new(types), Box::new(totals), Box::new(partition)];
         steps.push(Step { sql: COUNT, parameters });
+    }
+    let (removed, added) = index::of_batch(&batch.changes);
+    for (sql, columns) in [(index::REMOVE, removed), (index::ADD, added)] {
+        if !columns.is_empty() {
+            steps.push(Step { sql, parameters: columns.into_parameters() });
+        }
     }
     steps.extend(outcomes(batch)?);
     if !batch.outgoing.is_empty() {
@@ -183,22 +201,23 @@ fn position(batch: &Batch) -> Step {
 }
 
 fn columns(changes: &[&Change]) -> Vec<Parameter> {
-    fn column<T: ToSql + Sync + Send + 'static>(changes: &[&Change], value: impl Fn(&Change) -> T) -> Parameter
+    let rows: Vec<Row<'_>> = changes.iter().map(|change| change.row()).collect();
+    fn column<T: ToSql + Sync + Send + 'static>(rows: &[Row<'_>], value: impl Fn(&Row<'_>) -> T) -> Parameter
     where
         Vec<T>: ToSql,
     {
-        Box::new(changes.iter().map(|change| value(change)).collect::<Vec<T>>())
+        Box::new(rows.iter().map(value).collect::<Vec<T>>())
     }
     vec![
-        column(changes, |change| change.key.entity_type.as_str().to_owned()),
-        column(changes, |change| change.key.id.as_ref().map(EntityId::as_str).unwrap_or_default().to_owned()),
-        column(changes, |change| change.entity.version.cast_signed()),
-        column(changes, |change| change.entity.created.as_millis()),
-        column(changes, |change| change.entity.updated.as_millis()),
-        column(changes, |change| change.entity.time.as_millis()),
-        column(changes, |change| change.entity.data_schema.as_ref().to_owned()),
-        column(changes, |change| change.entity.command.0),
-        column(changes, |change| Blob(change.entity.object.clone())),
+        column(&rows, |row| row.entity_type.to_owned()),
+        column(&rows, |row| row.id.to_owned()),
+        column(&rows, |row| row.version),
+        column(&rows, |row| row.created),
+        column(&rows, |row| row.updated),
+        column(&rows, |row| row.time),
+        column(&rows, |row| row.schema.to_owned()),
+        column(&rows, |row| row.command),
+        column(&rows, |row| Blob(row.object.clone())),
     ]
 }
 
@@ -213,20 +232,44 @@ fn outcomes(batch: &Batch) -> Result<Vec<Step>, Error> {
         let succeeded: Vec<bool> = each.iter().map(|outcome| outcome.status == OutcomeStatus::Succeeded).collect();
         let versions: Vec<Option<i64>> = each.iter().map(|outcome| outcome.version.map(u64::cast_signed)).collect();
         let created: Vec<Option<i64>> = each.iter().map(|outcome| outcome.created.map(|at| at.as_millis())).collect();
+        let entities: Vec<Option<String>> =
+            each.iter().map(|outcome| outcome.entity.as_ref().map(ToString::to_string)).collect();
         let parameters: Vec<Parameter> = vec![
             Box::new(commands),
             Box::new(succeeded),
             Box::new(versions),
             Box::new(created),
             Box::new(problems),
+            Box::new(entities),
             Box::new(batch.time.as_millis()),
         ];
         steps.push(Step::counted(REMEMBER, parameters, each.len()));
     }
+    if !batch.keyed.is_empty() {
+        steps.push(keyed(batch)?);
+    }
     let limit = (2 * batch.outcomes.len() + FORGET_MIN) as i64;
-    let parameters: Vec<Parameter> = vec![Box::new(batch.forget_before.as_millis()), Box::new(limit)];
-    steps.push(Step { sql: FORGET, parameters });
+    let mut forget = |sql, limit: i64| {
+        let parameters: Vec<Parameter> = vec![Box::new(batch.forget_before.as_millis()), Box::new(limit)];
+        steps.push(Step { sql, parameters });
+    };
+    forget(FORGET, limit);
+    // Where no keys come any more, the last ones need not cost every commit a look.
+    if !batch.keyed.is_empty() || batch.next / KEYS_LOOK_EVERY != batch.expected.unwrap_or(0) / KEYS_LOOK_EVERY {
+        forget(FORGET_KEYS, limit.max(2 * KEYS_LOOK_EVERY as i64));
+    }
     Ok(steps)
+}
+
+fn keyed(batch: &Batch) -> Result<Step, Error> {
+    let each = &batch.keyed;
+    let keys: Vec<Vec<u8>> = each.iter().map(|keyed| keyed.idempotency.key.0.to_vec()).collect();
+    let fingerprints: Vec<Vec<u8>> = each.iter().map(|keyed| keyed.idempotency.fingerprint.0.to_vec()).collect();
+    let firsts = each.iter().map(|keyed| serde_json::to_vec(&keyed.first));
+    let firsts: Vec<Vec<u8>> = firsts.collect::<Result<_, _>>().map_err(|error| Error::Data(error.to_string()))?;
+    let time = batch.time.as_millis();
+    let parameters: Vec<Parameter> = vec![Box::new(keys), Box::new(fingerprints), Box::new(firsts), Box::new(time)];
+    Ok(Step::counted(REMEMBER_KEYS, parameters, each.len()))
 }
 
 fn keep(batch: &Batch) -> Step {

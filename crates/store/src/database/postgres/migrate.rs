@@ -3,9 +3,12 @@
 //! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of.
 //! - `store_entities`: a row per entity. Ids and types compare by bytes (`COLLATE "C"`), as lists are sorted. `object` holds
 //!   the bytes of the view, in `bytea`: `jsonb` would give back other bytes.
-//! - `store_counts(type, partition, total)`: rows of `store_entities` per type; split by the partition whose batch created
+//!   One that was deleted has `created` at the end of time, where no list looks, and neither schema nor object.
+//! - `store_index`: what lists find and sort entities by (`super::super::index`).
+//! - `store_counts(type, partition, total)`: entities per type, without those that were deleted; split by the partition whose batch created
 //!   them, or all partitions would wait for one row.
 //! - `store_outcomes`: a row per remembered command; the oldest by `time` are removed.
+//! - `store_keys`: a row per remembered idempotency key: the fingerprint, and the first answer as JSON; removed as the outcomes are.
 //! - `store_positions`: a row per partition: its owner, the next command, the last sequence given out, and the marks.
 //! - `store_outbox(partition, sequence, ..)`: events that were not yet known as published at the last commit.
 //!
@@ -15,10 +18,11 @@ use super::pool::{Lease, Pool, bounded, failure};
 use crate::database::{Error, Log};
 
 /// The version of the layout that this program writes.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// What each version added to the one before. What was released is never edited: a change is a new entry.
-const MIGRATIONS: [&str; 1] = [r#"
+const MIGRATIONS: [&str; 2] = [
+    r#"
 CREATE TABLE store_entities (
     type text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, version bigint NOT NULL, created bigint NOT NULL,
     updated bigint NOT NULL, time bigint NOT NULL, schema text NOT NULL, command uuid NOT NULL, object bytea NOT NULL,
@@ -38,7 +42,18 @@ CREATE TABLE store_outbox (
     value bytea NOT NULL, PRIMARY KEY (partition, sequence))
     WITH (autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 20000);
 ALTER TABLE store_outbox ALTER COLUMN value SET STORAGE EXTERNAL;
-"#];
+"#,
+    r#"
+ALTER TABLE store_outcomes ADD COLUMN entity text;
+CREATE TABLE store_keys (
+    key bytea PRIMARY KEY, time bigint NOT NULL, fingerprint bytea NOT NULL, first bytea NOT NULL);
+CREATE INDEX store_keys_by_time ON store_keys (time);
+CREATE TABLE store_index (
+    type text COLLATE "C" NOT NULL, field text COLLATE "C" NOT NULL, value bytea NOT NULL, id text COLLATE "C" NOT NULL,
+    PRIMARY KEY (type, field, value, id));
+CREATE INDEX store_index_names ON store_index (type, id, value) WHERE field = '<name';
+"#,
+];
 
 /// One of many that others may use; ours for this purpose.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7305808869232373)";

@@ -4,9 +4,9 @@
 //! runs under READ COMMITTED with every expectation spelled out: the position by `(owner, next)`, entities by `version`,
 //! new rows by `ON CONFLICT DO NOTHING`, each with the number of rows it must have touched: a statement that touches
 //! another number fails, so that `COMMIT` rolls back. REPEATABLE READ would see the same misses as serialisation failures,
-//! and others that are none. The position comes first, so two stores on one partition wait for each other there; entities
-//! and outcomes come sorted, and a deadlock, which a foreign partition's command can still lead to, is a conflict as any
-//! other.
+//! and others that are none. The position comes first, so two stores on one partition wait for each other there; entities,
+//! outcomes and idempotency keys come sorted, and a deadlock, which a foreign partition's command can still lead to, is a
+//! conflict as any other.
 //!
 //! A connection that was left in the middle of a transaction is closed, never used again. Every call has a bound.
 //! Dropped futures: what was sent runs to its end or is rolled back, whole.
@@ -19,12 +19,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Partition};
+use contract::{CommandId, Digest, EntityType, Key, ListQuery, Partition};
 
 use super::{Batch, Committed, Database, Error, Loaded, Log, Marks, Outgoing, Standing};
 
 mod commit;
 mod examine;
+mod index;
+mod list;
 mod migrate;
 mod outbox;
 mod pool;
@@ -119,12 +121,16 @@ impl Database for Postgres {
         outbox::standing(&self.pool, partition).await
     }
 
-    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
-        read::load(&self.pool, keys, commands).await
+    async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
+        index::make(&self.pool, types).await
+    }
+
+    async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>, idempotency: Vec<Digest>) -> Result<Loaded, Error> {
+        read::load(&self.pool, keys, commands, idempotency).await
     }
 
     async fn list(&self, entity_type: Arc<EntityType>, query: ListQuery) -> Result<Page, Error> {
-        read::list(&self.pool, &entity_type, &query).await
+        list::page(&self.pool, &entity_type, &query).await
     }
 
     async fn commit(&self, batch: Batch) -> Result<Committed, Error> {

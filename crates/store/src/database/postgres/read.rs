@@ -1,31 +1,35 @@
 //! The adapter's queries.
 
+use std::collections::HashMap;
 use std::pin::pin;
 
-use bytes::Bytes;
-use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Outcome, Problem, Timestamp};
+use contract::{CommandId, Digest, Idempotency, Key, Outcome, Problem, Repeat, Timestamp};
 use futures_util::TryStreamExt as _;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
 use uuid::Uuid;
 
 use super::pool::{Pool, bounded, failure};
-use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page, status};
-use crate::decide::Entity;
+use crate::database::change::Columns;
+use crate::database::{Error, LOAD_BYTES_MAX, Loaded, status};
+use crate::decide::{Keyed, Revision};
 
 const ENTITIES: &str = "SELECT n, version, created, updated, time, schema, command, object
     FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS asked (type, id, n)
     JOIN store_entities e ON e.type = asked.type AND e.id = asked.id";
 const OUTCOMES: &str =
-    "SELECT command, succeeded, version, created, problem FROM store_outcomes WHERE command = ANY ($1)";
-const TOTAL: &str = "SELECT coalesce(sum(total), 0)::bigint FROM store_counts WHERE type = $1";
-const PAGE: &str = "SELECT created, id, schema, object FROM store_entities
-    WHERE type = $1 AND (created, id) > ($2, $3) ORDER BY created, id LIMIT $4";
+    "SELECT command, succeeded, version, created, problem, entity FROM store_outcomes WHERE command = ANY ($1)";
+const KEYS: &str = "SELECT key, fingerprint, first FROM store_keys WHERE key = ANY ($1)";
 
-pub(super) async fn load(pool: &Pool, keys: Vec<Key>, commands: Vec<CommandId>) -> Result<Loaded, Error> {
+pub(super) async fn load(
+    pool: &Pool,
+    keys: Vec<Key>,
+    commands: Vec<CommandId>,
+    idempotency: Vec<Digest>,
+) -> Result<Loaded, Error> {
     bounded(async {
         let client = pool.get().await?;
+        let keyed = if idempotency.is_empty() { Default::default() } else { read_keyed(&client, &idempotency).await? };
         let prepared =
             futures_util::future::try_join(client.prepare_cached(ENTITIES), client.prepare_cached(OUTCOMES)).await;
         let (entities, outcomes) = prepared.map_err(|error| failure(&error))?;
@@ -55,20 +59,27 @@ pub(super) async fn load(pool: &Pool, keys: Vec<Key>, commands: Vec<CommandId>) 
             },
         )
         .await;
-        Ok(Loaded { entities: entities?, outcomes: outcomes? })
+        let entities = entities?;
+        let objects = entities.values().filter_map(Revision::live).map(|entity| entity.object.len());
+        let size_bytes = objects.chain(keyed.values().map(|(_, bytes)| *bytes)).sum::<usize>();
+        if size_bytes > LOAD_BYTES_MAX && entities.len() + keyed.len() > 1 {
+            return Err(Error::TooMuch);
+        }
+        let keyed = keyed.into_iter().map(|(key, (keyed, _))| (key, keyed)).collect();
+        Ok(Loaded { entities, outcomes: outcomes?, keyed })
     })
     .await
 }
 
-async fn read_entities(rows: RowStream, keys: &[Key]) -> Result<std::collections::HashMap<Key, Entity>, Error> {
+async fn read_entities(rows: RowStream, keys: &[Key]) -> Result<HashMap<Key, Revision>, Error> {
     let mut rows = pin!(rows);
-    let (mut found, mut size_bytes) = (std::collections::HashMap::new(), 0);
+    let (mut found, mut size_bytes) = (HashMap::new(), 0);
     while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
-        let entity = entity(&row);
-        size_bytes += entity.object.len();
+        let revision = revision(&row);
+        size_bytes += revision.live().map_or(0, |entity| entity.object.len());
         let number = usize::try_from(row.get::<_, i64>(0) - 1).unwrap_or(usize::MAX);
         if let Some(key) = keys.get(number) {
-            found.insert(key.clone(), entity);
+            found.insert(key.clone(), revision);
         }
         if size_bytes > LOAD_BYTES_MAX && found.len() > 1 {
             return Err(Error::TooMuch);
@@ -77,16 +88,44 @@ async fn read_entities(rows: RowStream, keys: &[Key]) -> Result<std::collections
     Ok(found)
 }
 
-fn entity(row: &Row) -> Entity {
-    Entity {
-        version: row.get::<_, i64>(1).cast_unsigned(),
-        created: Timestamp::from_millis(row.get(2)),
-        updated: Timestamp::from_millis(row.get(3)),
-        time: Timestamp::from_millis(row.get(4)),
-        data_schema: row.get::<_, &str>(5).into(),
-        command: CommandId(row.get(6)),
-        object: Bytes::copy_from_slice(row.get::<_, &[u8]>(7)),
+/// With their sizes in bytes.
+async fn read_keyed(
+    client: &deadpool_postgres::Object,
+    keys: &[Digest],
+) -> Result<HashMap<Digest, (Keyed, usize)>, Error> {
+    let statement = client.prepare_cached(KEYS).await.map_err(|error| failure(&error))?;
+    let keys: Vec<&[u8]> = keys.iter().map(|key| &key.0[..]).collect();
+    let asked: [&(dyn ToSql + Sync); 1] = [&keys];
+    let mut rows = pin!(client.query_raw(&statement, asked).await.map_err(|error| failure(&error))?);
+    let (mut found, mut size_bytes) = (HashMap::new(), 0);
+    while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
+        let first = row.get::<_, &[u8]>(2);
+        let digest = |column| {
+            let bytes = <[u8; 32]>::try_from(row.get::<_, &[u8]>(column)).map(Digest);
+            bytes.map_err(|_| Error::Data("an idempotency key is damaged".to_owned()))
+        };
+        let idempotency = Idempotency { key: digest(0)?, fingerprint: digest(1)? };
+        let repeat = serde_json::from_slice::<Repeat>(first)
+            .map_err(|error| Error::Data(format!("an idempotency key's first answer cannot be read: {error}")))?;
+        size_bytes += first.len();
+        found.insert(idempotency.key, (Keyed { idempotency, first: repeat }, first.len()));
+        if size_bytes > LOAD_BYTES_MAX && found.len() > 1 {
+            return Err(Error::TooMuch);
+        }
     }
+    Ok(found)
+}
+
+fn revision(row: &Row) -> Revision {
+    Revision::from(Columns {
+        version: row.get(1),
+        created: row.get(2),
+        updated: row.get(3),
+        time: row.get(4),
+        schema: row.get(5),
+        command: CommandId(row.get(6)),
+        object: row.get(7),
+    })
 }
 
 fn outcome(row: &Row) -> Result<Outcome, Error> {
@@ -98,36 +137,7 @@ fn outcome(row: &Row) -> Result<Outcome, Error> {
         status: status(row.get(1), problem.as_ref()),
         version: row.get::<_, Option<i64>>(2).map(i64::cast_unsigned),
         created: row.get::<_, Option<i64>>(3).map(Timestamp::from_millis),
+        entity: row.get::<_, Option<&str>>(5).and_then(Key::parse),
         problem,
     })
-}
-
-pub(super) async fn list(pool: &Pool, entity_type: &EntityType, query: &ListQuery) -> Result<Page, Error> {
-    bounded(async {
-        let client = pool.get().await?;
-        let prepared = futures_util::future::try_join(client.prepare_cached(TOTAL), client.prepare_cached(PAGE)).await;
-        let (total, page) = prepared.map_err(|error| failure(&error))?;
-        let name = entity_type.name().as_str();
-        let (created, id) = match &query.after {
-            Some(position) => (position.created.as_millis(), position.id.as_str()),
-            None => (i64::MIN, ""),
-        };
-        // One more than asked for tells whether there is a next page.
-        let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
-        let asked: [&(dyn ToSql + Sync); 4] = [&name, &created, &id, &limit];
-        let asked_total: [&(dyn ToSql + Sync); 1] = [&name];
-        let sent = futures_util::future::join(client.query_one(&total, &asked_total), client.query_raw(&page, asked));
-        let (total, rows) = sent.await;
-        let total = total.map_err(|error| failure(&error))?.get(0);
-        let mut rows = pin!(rows.map_err(|error| failure(&error))?);
-        let mut filling = page::Filling::new(entity_type, query.limit, total);
-        while let Some(row) = rows.try_next().await.map_err(|error| failure(&error))? {
-            let row = page::Row { created: row.get(0), id: row.get(1), schema: row.get(2), object: row.get(3) };
-            if !filling.push(&row)? {
-                break;
-            }
-        }
-        Ok(filling.finish())
-    })
-    .await
 }

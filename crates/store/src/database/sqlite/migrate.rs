@@ -6,10 +6,10 @@ use super::TransactError;
 use crate::database::Log;
 
 /// The version of the layout that this program writes.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// What each version added to the one before. What was released is never edited: a change is a new entry.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE store_entities (
     number INTEGER PRIMARY KEY, type TEXT NOT NULL, id TEXT NOT NULL, version INTEGER NOT NULL, created INTEGER NOT NULL,
@@ -37,6 +37,16 @@ DROP TABLE store_positions_1;
 CREATE TABLE store_outbox (
     partition INTEGER NOT NULL, sequence INTEGER NOT NULL, topic TEXT NOT NULL, key BLOB NOT NULL, headers BLOB NOT NULL,
     value BLOB NOT NULL, PRIMARY KEY (partition, sequence)) WITHOUT ROWID;
+",
+    "
+ALTER TABLE store_outcomes ADD COLUMN entity TEXT;
+CREATE TABLE store_keys (
+    number INTEGER PRIMARY KEY, time INTEGER NOT NULL, key BLOB NOT NULL, fingerprint BLOB NOT NULL, first BLOB NOT NULL);
+CREATE UNIQUE INDEX store_keys_by_key ON store_keys (key);
+CREATE TABLE store_index (
+    type TEXT NOT NULL, field TEXT NOT NULL, value BLOB NOT NULL, id TEXT NOT NULL, PRIMARY KEY (type, field, value, id))
+    WITHOUT ROWID;
+CREATE INDEX store_index_names ON store_index (type, id, value) WHERE field = '<name';
 ",
 ];
 

@@ -1,25 +1,27 @@
 //! The adapter's queries.
 
-use bytes::Bytes;
-use contract::reply::Page;
-use contract::{CommandId, EntityType, Key, ListQuery, Outcome, Problem, Timestamp};
+use contract::{CommandId, Digest, Idempotency, Key, Outcome, Problem, Repeat, Timestamp};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 use uuid::Uuid;
 
-use crate::database::{Error, LOAD_BYTES_MAX, Loaded, page, status};
-use crate::decide::Entity;
+use crate::database::change::Columns;
+use crate::database::{Error, LOAD_BYTES_MAX, Loaded, status};
+use crate::decide::{Keyed, Revision};
 
 const ENTITY: &str =
     "SELECT version, created, updated, time, schema, object, command FROM store_entities WHERE type = ?1 AND id = ?2";
-const OUTCOME: &str = "SELECT status, version, created, problem FROM store_outcomes WHERE command = ?1";
-const TOTAL: &str = "SELECT total FROM store_counts WHERE type = ?1";
-const PAGE: &str = "SELECT created, id, schema, object FROM store_entities INDEXED BY store_entities_by_created
-    WHERE type = ?1 AND (created, id) > (?2, ?3) ORDER BY created, id LIMIT ?4";
+const OUTCOME: &str = "SELECT status, version, created, problem, entity FROM store_outcomes WHERE command = ?1";
+const KEY: &str = "SELECT fingerprint, first FROM store_keys WHERE key = ?1";
 
 /// `Ok(Err(..))` is a row that cannot be read.
 pub(super) type Found<T> = rusqlite::Result<Result<T, Error>>;
 
-pub(super) fn load(connection: &Connection, keys: Vec<Key>, commands: Vec<CommandId>) -> Found<Loaded> {
+pub(super) fn load(
+    connection: &Connection,
+    keys: Vec<Key>,
+    commands: Vec<CommandId>,
+    idempotency: Vec<Digest>,
+) -> Found<Loaded> {
     let mut loaded = Loaded::default();
     // One snapshot for all of it.
     let transaction = connection.unchecked_transaction()?;
@@ -27,11 +29,11 @@ pub(super) fn load(connection: &Connection, keys: Vec<Key>, commands: Vec<Comman
     let mut size_bytes = 0;
     for key in keys {
         let Some(id) = &key.id else { continue };
-        let found = statement.query_row((key.entity_type.as_str(), id.as_str()), entity).optional()?;
-        let Some(entity) = found else { continue };
-        let entity_bytes = entity.object.len();
-        if loaded.entities.insert(key, entity).is_none() {
-            size_bytes += entity_bytes;
+        let found = statement.query_row((key.entity_type.as_str(), id.as_str()), revision).optional()?;
+        let Some(revision) = found else { continue };
+        let revision_bytes = revision.live().map_or(0, |entity| entity.object.len());
+        if loaded.entities.insert(key, revision).is_none() {
+            size_bytes += revision_bytes;
         }
         if size_bytes > LOAD_BYTES_MAX && loaded.entities.len() > 1 {
             return Ok(Err(Error::TooMuch));
@@ -48,19 +50,48 @@ pub(super) fn load(connection: &Connection, keys: Vec<Key>, commands: Vec<Comman
         }
     }
     drop(statement);
+    for key in idempotency {
+        let mut statement = connection.prepare_cached(KEY)?;
+        let found = statement.query_row((&key.0[..],), |row| keyed(row, key)).optional()?;
+        match found {
+            None => {}
+            Some(Ok((keyed, keyed_bytes))) => {
+                let is_new = loaded.keyed.insert(key, keyed).is_none();
+                size_bytes += if is_new { keyed_bytes } else { 0 };
+            }
+            Some(Err(error)) => return Ok(Err(error)),
+        }
+        if size_bytes > LOAD_BYTES_MAX && loaded.entities.len() + loaded.keyed.len() > 1 {
+            return Ok(Err(Error::TooMuch));
+        }
+    }
     transaction.finish()?;
     Ok(Ok(loaded))
 }
 
-fn entity(row: &Row<'_>) -> rusqlite::Result<Entity> {
-    Ok(Entity {
-        version: row.get::<_, i64>(0)?.cast_unsigned(),
-        created: Timestamp::from_millis(row.get(1)?),
-        updated: Timestamp::from_millis(row.get(2)?),
-        time: Timestamp::from_millis(row.get(3)?),
-        data_schema: row.get_ref(4)?.as_str()?.into(),
-        object: Bytes::copy_from_slice(row.get_ref(5)?.as_blob()?),
+fn revision(row: &Row<'_>) -> rusqlite::Result<Revision> {
+    Ok(Revision::from(Columns {
+        version: row.get(0)?,
+        created: row.get(1)?,
+        updated: row.get(2)?,
+        time: row.get(3)?,
+        schema: row.get_ref(4)?.as_str()?,
+        object: row.get_ref(5)?.as_blob()?,
         command: command(row.get_ref(6)?.as_blob_or_null()?),
+    }))
+}
+
+/// With its size in bytes.
+fn keyed(row: &Row<'_>, key: Digest) -> rusqlite::Result<Result<(Keyed, usize), Error>> {
+    let (fingerprint, first) = (row.get_ref(0)?.as_blob()?, row.get_ref(1)?.as_blob()?);
+    let fingerprint = fingerprint.try_into().map(Digest).map_err(|_| "its fingerprint is damaged".to_owned());
+    let read = serde_json::from_slice::<Repeat>(first).map_err(|error| error.to_string());
+    let both = fingerprint.and_then(|fingerprint| Ok((fingerprint, read?)));
+    Ok(match both {
+        Ok((fingerprint, repeat)) => {
+            Ok((Keyed { idempotency: Idempotency { key, fingerprint }, first: repeat }, first.len()))
+        }
+        Err(reason) => Err(Error::Data(format!("an idempotency key's first answer cannot be read: {reason}"))),
     })
 }
 
@@ -79,29 +110,6 @@ fn outcome(row: &Row<'_>, command: CommandId) -> rusqlite::Result<Result<Outcome
     let status = status(row.get(0)?, problem.as_ref());
     let version = row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned);
     let created = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_millis);
-    Ok(Ok(Outcome { command, status, version, problem, created }))
-}
-
-pub(super) fn list(connection: &Connection, entity_type: &EntityType, query: &ListQuery) -> Found<Page> {
-    let name = entity_type.name().as_str();
-    let total = connection.prepare_cached(TOTAL)?.query_row((name,), |row| row.get::<_, i64>(0)).optional()?;
-    let mut filling = page::Filling::new(entity_type, query.limit, total.unwrap_or(0));
-    let (created, id) = match &query.after {
-        Some(position) => (position.created.as_millis(), position.id.as_str()),
-        None => (i64::MIN, ""),
-    };
-    let mut statement = connection.prepare_cached(PAGE)?;
-    // One more than asked for tells whether there is a next page.
-    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
-    let mut rows = statement.query((name, created, id, limit))?;
-    while let Some(row) = rows.next()? {
-        let (id, schema) = (row.get_ref(1)?.as_str()?, row.get_ref(2)?.as_str()?);
-        let item = page::Row { created: row.get(0)?, id, schema, object: row.get_ref(3)?.as_blob()? };
-        match filling.push(&item) {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(error) => return Ok(Err(error)),
-        }
-    }
-    Ok(Ok(filling.finish()))
+    let entity = row.get_ref(4)?.as_str_or_null()?.and_then(Key::parse);
+    Ok(Ok(Outcome { command, status, version, entity, problem, created }))
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use contract::{OutcomeStatus, TypeName};
 use rusqlite::{Connection, OptionalExtension as _};
 
-use super::{CONFLICT, TransactError, Transaction, one};
+use super::{CONFLICT, TransactError, Transaction, index, one};
+use crate::database::change::Row;
 use crate::database::{Batch, Change, Committed};
 
 /// `IS` also compares none with none.
@@ -20,8 +21,12 @@ const UPDATE: &str =
 const MOVE: &str = "UPDATE store_entities SET created = ?3 WHERE type = ?1 AND id = ?2";
 const COUNT: &str = "INSERT INTO store_counts (type, total) VALUES (?1, ?2)
     ON CONFLICT DO UPDATE SET total = total + excluded.total";
-const REMEMBER: &str = "INSERT INTO store_outcomes (time, command, status, version, created, problem)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING";
+const REMEMBER: &str = "INSERT INTO store_outcomes (time, command, status, version, created, problem, entity)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT DO NOTHING";
+const REMEMBER_KEY: &str =
+    "INSERT INTO store_keys (time, key, fingerprint, first) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+const FORGET_KEYS: &str = "DELETE FROM store_keys WHERE number IN
+    (SELECT number FROM store_keys ORDER BY number LIMIT ?2) AND time < ?1";
 const OLDEST: &str = "SELECT time FROM store_outcomes ORDER BY number LIMIT 1";
 const FORGET: &str = "DELETE FROM store_outcomes WHERE number IN
     (SELECT number FROM store_outcomes ORDER BY number LIMIT ?2) AND time < ?1";
@@ -37,14 +42,15 @@ pub(super) fn commit(
 ) -> Result<Committed, TransactError> {
     let connection = transaction.connection();
     let first = advance(connection, &batch, outbox)?;
-    let mut created: BTreeMap<&TypeName, i64> = BTreeMap::new();
+    let mut grown: BTreeMap<&TypeName, i64> = BTreeMap::new();
     for change in &batch.changes {
         store(connection, change)?;
-        if change.expected.is_none() {
-            *created.entry(&change.key.entity_type).or_default() += 1;
+        let growth = change.growth();
+        if growth != 0 {
+            *grown.entry(&change.key.entity_type).or_default() += growth;
         }
     }
-    for (name, count) in created {
+    for (name, count) in grown {
         connection.prepare_cached(COUNT)?.execute((name.as_str(), count))?;
     }
     remember(connection, &batch)?;
@@ -71,22 +77,19 @@ fn advance(connection: &Connection, batch: &Batch, outbox: bool) -> Result<u64, 
 }
 
 fn store(connection: &Connection, change: &Change) -> Result<(), TransactError> {
-    let Change { key, expected, moved, entity } = change;
-    let name = key.entity_type.as_str();
-    let id = key.id.as_ref().map(contract::EntityId::as_str).unwrap_or_default();
-    let version = entity.version.cast_signed();
-    let (created, updated, time) = (entity.created.as_millis(), entity.updated.as_millis(), entity.time.as_millis());
-    let (schema, object, command) = (&*entity.data_schema, &entity.object[..], &entity.command.0.as_bytes()[..]);
-    let Some(expected) = expected else {
-        let row = (name, id, version, created, updated, time, schema, object, command);
-        return one(connection.prepare_cached(CREATE)?.execute(row)?);
+    let Row { entity_type, id, version, created, updated, time, schema, object, command } = change.row();
+    let (object, command) = (&object[..], &command.as_bytes()[..]);
+    let Some(expected) = change.expected else {
+        let row = (entity_type, id, version, created, updated, time, schema, object, command);
+        one(connection.prepare_cached(CREATE)?.execute(row)?)?;
+        return index::change(connection, change);
     };
-    let row = (name, id, version, updated, time, schema, object, command, expected.cast_signed());
+    let row = (entity_type, id, version, updated, time, schema, object, command, expected.cast_signed());
     one(connection.prepare_cached(UPDATE)?.execute(row)?)?;
-    if *moved {
-        connection.prepare_cached(MOVE)?.execute((name, id, created))?;
+    if change.moved {
+        connection.prepare_cached(MOVE)?.execute((entity_type, id, created))?;
     }
-    Ok(())
+    index::change(connection, change)
 }
 
 fn remember(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
@@ -101,7 +104,14 @@ fn remember(connection: &Connection, batch: &Batch) -> Result<(), TransactError>
             outcome.version.map(u64::cast_signed),
             outcome.created.map(contract::Timestamp::as_millis),
             problem,
+            outcome.entity.as_ref().map(ToString::to_string),
         ))?)?;
+    }
+    for keyed in &batch.keyed {
+        let first = serde_json::to_vec(&keyed.first).map_err(|error| TransactError::Aborted(error.to_string()))?;
+        let idempotency = &keyed.idempotency;
+        let row = (batch.time.as_millis(), &idempotency.key.0[..], &idempotency.fingerprint.0[..], first);
+        one(connection.prepare_cached(REMEMBER_KEY)?.execute(row)?)?;
     }
     forget(connection, batch)
 }
@@ -114,5 +124,7 @@ fn forget(connection: &Connection, batch: &Batch) -> Result<(), TransactError> {
     }
     let limit = 2 * batch.outcomes.len() + FORGET_MIN;
     connection.prepare_cached(FORGET)?.execute((before, limit as i64))?;
+    // Each key came with an outcome: they are forgotten as those are.
+    connection.prepare_cached(FORGET_KEYS)?.execute((before, limit as i64))?;
     Ok(())
 }

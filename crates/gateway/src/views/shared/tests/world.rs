@@ -171,14 +171,22 @@ impl Gateway {
     pub(super) fn pass(&mut self, key: &Key, version: u64) {
         let partition = partition_of(key);
         let at = &mut self.at[partition as usize];
-        self.views.pass(key.clone(), &held(key, version), partition, *at);
+        if is_deletion(version) {
+            self.views.pass_deletion(key, version, partition, *at);
+        } else {
+            self.views.pass(key.clone(), &held(key, version), partition, *at);
+        }
         *at += 1;
         self.shared().flush();
     }
 
     /// What a retrieve gave is kept, as of what has passed here.
     pub(super) fn remember(&self, key: &Key, version: u64) {
-        let entry = if version == 0 { Entry::Absent } else { Entry::View(held(key, version)) };
+        let entry = match version {
+            0 => Entry::Absent,
+            version if is_deletion(version) => Entry::Deleted(version),
+            version => Entry::View(held(key, version)),
+        };
         self.views.tell(key, version);
         self.views.remember(key, entry, self.views.passed(key));
     }
@@ -189,6 +197,10 @@ impl Gateway {
             Look::Found(found) => {
                 assert_eq!(found.object(), held(key, found.version()).object());
                 Some(found.version())
+            }
+            Look::Deleted(version) => {
+                assert!(is_deletion(version));
+                Some(version)
             }
             Look::Absent => Some(0),
             Look::Unreadable | Look::Unknown => None,
@@ -223,6 +235,11 @@ impl Gateway {
         })
         .await;
     }
+}
+
+/// Some versions are deletions.
+fn is_deletion(version: u64) -> bool {
+    version > 0 && version.is_multiple_of(5)
 }
 
 pub(super) async fn until(what: &str, check: impl AsyncFn() -> bool) {

@@ -29,7 +29,7 @@ pub(super) fn held(registry: &Registry, name: &str, id: &str, version: u64, crea
     Held::new(entity_type, id.as_str(), version, created, &object, entity_type.data_schema()).unwrap()
 }
 
-/// So many entities of two types, some of which could not be read.
+/// So many entities of two types, some of which could not be read, and some of which were deleted.
 pub(super) fn views(registry: &Registry, count: u64) -> Materialised {
     let views = Materialised::new(registry);
     let mut loading = Loading::new(count);
@@ -44,15 +44,19 @@ pub(super) fn views(registry: &Registry, count: u64) -> Materialised {
         views.mark_unreadable(&Key::parse(&format!("venue:{n:05}")).unwrap());
     }
     views.mark_unreadable(&Key::parse("contact:never-seen").unwrap());
+    for n in (1..count).step_by(50) {
+        views.delete(&Key::parse(&format!("service:{n:05}")).unwrap(), 10 + n);
+    }
+    views.delete(&Key::parse("contact:deleted-before-it-was-seen").unwrap(), u64::MAX);
     views
 }
 
-/// All that can be told of a view: its lists in order, its counts, and what cannot be read.
+/// All that can be told of a view: its lists in order, its counts, what was deleted and what cannot be read.
 pub(super) fn content(registry: &Registry, views: &Materialised) -> Vec<String> {
     let mut content = Vec::new();
     for entity_type in registry.iter() {
         let name: &TypeName = entity_type.name();
-        let mut query = ListQuery { limit: 200, after: None };
+        let mut query = ListQuery { limit: 200, ..ListQuery::default() };
         loop {
             let (rows, total, next) = views.list(name, &query);
             content.extend(rows.iter().map(|row| {
@@ -64,9 +68,10 @@ pub(super) fn content(registry: &Registry, views: &Materialised) -> Vec<String> 
                 break;
             }
         }
-        let mut unreadable: Vec<_> = views.unreadable(name).iter().map(|id| format!("{name}:{id}")).collect();
-        unreadable.sort();
-        content.extend(unreadable);
+        let mut without: Vec<_> =
+            views.without_view(name).iter().map(|(id, deleted)| format!("{name}:{id} {deleted:?}")).collect();
+        without.sort();
+        content.extend(without);
     }
     content
 }
@@ -93,9 +98,9 @@ fn what_is_written_is_loaded() {
     for count in [0, 1, 3000] {
         let views = views(&registry, count);
         let records = write::write(folder.path(), &now(&registry, &views), &views, &registry).unwrap();
-        assert_eq!(records, count + 1);
+        assert_eq!(records, count + 2);
         let (loaded, found) = loaded(folder.path(), &registry);
-        assert_eq!(loaded, Ok(Some(Loaded { positions: POSITIONS.to_vec(), records: count + 1 })));
+        assert_eq!(loaded, Ok(Some(Loaded { positions: POSITIONS.to_vec(), records: count + 2 })));
         assert!(found == content(&registry, &views));
         assert!(!folder.path().join(PARTIAL).exists());
     }
@@ -109,7 +114,7 @@ fn a_view_as_it_lies_in_the_file() {
     let sum = twox_hash::XxHash3_64::oneshot(&held.as_bytes()[..40]);
     assert_eq!(
         (super::format::FORMAT, held.as_bytes().len(), format!("{sum:x}")),
-        (1, 142, "c59f8d5b6545e894".to_owned())
+        (2, 142, "c59f8d5b6545e894".to_owned())
     );
     let again = Held::from_bytes(held.as_bytes()).unwrap();
     assert_eq!((again.etag(), again.id(), again.object()), (held.etag(), "a", held.object()));

@@ -59,7 +59,7 @@ impl System {
             version,
             time: Timestamp::from_millis(created),
             correlation: CommandId(self.env.uuid()),
-            object: held.object().to_vec().into(),
+            object: Some(held.object().to_vec().into()),
             data_schema: entity_type.data_schema().to_owned(),
         };
         self.stream.append(Topic::Views, encode_view(&view, "/store/test")).await.unwrap();

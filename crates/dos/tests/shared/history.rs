@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::http::{Lost, Response};
+use crate::shared::http::{Lost, Response};
 
 /// One write and what its writer was told.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub(crate) struct Write {
     pub(crate) entity: Option<String>,
     /// Whether it makes the entity's first version.
     pub(crate) creates: bool,
+    /// Whether it asked not to wait for its outcome.
+    pub(crate) respond_async: bool,
     /// The fields it sets.
     pub(crate) patch: Map<String, Value>,
     pub(crate) outcome: Outcome,
@@ -28,8 +30,8 @@ pub(crate) enum Outcome {
     Accepted { operation: String, succeeded: Option<bool> },
     /// It was not done: `retry` is `safe` or `no`.
     Refused(u16),
-    /// Nobody knows: the connection was lost, or `retry` is `unknown`.
-    Unknown,
+    /// Nobody knows: the connection was lost, or `retry` is `unknown` and its operation may tell.
+    Unknown { operation: Option<String> },
     /// The answer is none that a write may have.
     Strange(String),
 }
@@ -53,7 +55,7 @@ pub(crate) struct Found {
 
 /// What an answer, or the want of one, tells about a write.
 pub(crate) fn outcome(answer: &Result<Response, Lost>) -> Outcome {
-    answer.as_ref().map_or(Outcome::Unknown, answered)
+    answer.as_ref().map_or(Outcome::Unknown { operation: None }, answered)
 }
 
 /// What a whole answer tells.
@@ -63,8 +65,7 @@ pub(crate) fn answered(response: &Response) -> Outcome {
     match (response.status, body["retry"].as_str()) {
         (200 | 201, _) => {
             let etag = response.header("etag").unwrap_or_default();
-            let version = etag.trim_start_matches('"').split('-').next().and_then(|version| version.parse().ok());
-            let (Some(version), Some(id)) = (version, body["id"].as_str()) else { return strange() };
+            let (Some(version), Some(id)) = (version(response), body["id"].as_str()) else { return strange() };
             let (id, etag, body) = (id.to_owned(), etag.to_owned(), response.body.clone());
             Outcome::Acknowledged { id, version, etag, body }
         }
@@ -73,7 +74,12 @@ pub(crate) fn answered(response: &Response) -> Outcome {
             None => strange(),
         },
         (400.., Some("safe" | "no")) => Outcome::Refused(response.status),
-        (400.., Some("unknown")) => Outcome::Unknown,
+        (400.., Some("unknown")) => Outcome::Unknown { operation: response.header("location").map(str::to_owned) },
         _ => strange(),
     }
+}
+
+/// The version that an answer's ETag names.
+pub(crate) fn version(response: &Response) -> Option<u64> {
+    response.header("etag")?.trim_start_matches('"').split('-').next()?.parse().ok()
 }

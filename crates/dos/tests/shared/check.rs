@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::history::{Found, Outcome, Version, Write};
+use crate::shared::history::{Found, Outcome, Version, Write};
 
 mod tests;
 
@@ -33,8 +33,16 @@ pub(crate) enum Kind {
     Order,
     /// `GET` does not give the latest version.
     Stale,
+    /// A condition was said to have failed, and it had not.
+    Condition,
     /// An answer that no write may have.
     Strange,
+    /// A client was shown an older version than it had seen.
+    Backwards,
+    /// A read failed though its gateway was there.
+    FailedRead,
+    /// An answer came later than it may.
+    Late,
 }
 
 /// A broken promise.
@@ -42,7 +50,6 @@ pub(crate) enum Kind {
 pub(crate) struct Violation {
     pub(crate) kind: Kind,
     /// Read by who sees the test fail.
-    #[expect(dead_code, reason = "it is there to be printed")]
     pub(crate) detail: String,
 }
 
@@ -90,7 +97,17 @@ impl Checker {
         for write in writes {
             self.write(write);
         }
+        self.conditions(writes);
         self.order(writes);
+        let touched: HashSet<&str> = versions.iter().map(|version| version.id.as_str()).collect();
+        for id in touched {
+            self.current(id, found.get(id));
+        }
+        std::mem::take(&mut self.violations)
+    }
+
+    /// What another gateway gives of the entities of the round.
+    pub(crate) fn elsewhere(&mut self, versions: &[Version], found: &HashMap<String, Found>) -> Vec<Violation> {
         let touched: HashSet<&str> = versions.iter().map(|version| version.id.as_str()).collect();
         for id in touched {
             self.current(id, found.get(id));
@@ -204,7 +221,7 @@ impl Checker {
                 self.broken(Kind::Ghost, format!("{place}: {marker} failed, says {operation}"));
                 None
             }
-            Outcome::Accepted { .. } | Outcome::Unknown | Outcome::Strange(_) => None,
+            Outcome::Accepted { .. } | Outcome::Unknown { .. } | Outcome::Strange(_) => None,
         }
     }
 
@@ -222,6 +239,19 @@ impl Checker {
             }
             Outcome::Strange(answer) => self.broken(Kind::Strange, format!("{marker}: {answer}")),
             _ => {}
+        }
+    }
+
+    /// Writes with a condition behave as if there were one at a time. That only one of those that make an entity does is
+    /// seen in its versions (`effect`); here, that the others had a reason to be refused.
+    fn conditions(&mut self, writes: &[Write]) {
+        for write in writes {
+            let Write { marker, entity: Some(id), creates: true, outcome: Outcome::Refused(412), .. } = write else {
+                continue;
+            };
+            if !self.entities.contains_key(id) {
+                self.broken(Kind::Condition, format!("{marker} was refused because of {id}, which nobody has made"));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::{Checker, Kind};
-use crate::history::{Found, Outcome, Version, Write};
+use crate::shared::history::{Found, Outcome, Version, Write};
 
 fn fields(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -28,7 +28,7 @@ fn acknowledged(id: &str, version: u64, body: Vec<u8>) -> Outcome {
 fn write(marker: &str, entity: Option<&str>, patch: &Value, outcome: Outcome) -> Write {
     let entity = entity.map(str::to_owned);
     let creates = patch.get("name").is_some();
-    Write { marker: marker.to_owned(), writer: 0, entity, creates, patch: fields(patch), outcome }
+    Write { marker: marker.to_owned(), writer: 0, entity, creates, respond_async: false, patch: fields(patch), outcome }
 }
 
 /// Entity `a`: created by m-1, changed by m-2 and by m-3, whose answer was lost; m-4 was refused.
@@ -46,7 +46,7 @@ impl History {
         let writes = vec![
             write("m-1", None, &json!({"name": "m-1"}), acknowledged("a", 1, one.clone())),
             write("m-2", Some("a"), &json!({"url": "m-2"}), acknowledged("a", 2, two.clone())),
-            write("m-3", Some("a"), &json!({"url": "m-3"}), Outcome::Unknown),
+            write("m-3", Some("a"), &json!({"url": "m-3"}), Outcome::Unknown { operation: None }),
             write("m-4", Some("a"), &json!({"url": "m-4"}), Outcome::Refused(503)),
         ];
         let found = Found { etag: "\"3-ab\"".to_owned(), body: three.clone() };
@@ -192,6 +192,25 @@ fn writes_of_one_writer_in_the_wrong_order() {
     let mut history = History::good();
     history.writes.swap(0, 1);
     assert_eq!(history.kinds(), [Kind::Order]);
+}
+
+#[test]
+fn a_refusal_because_of_an_entity_that_is_not_there() {
+    let mut history = History::good();
+    history.writes.push(write("m-5", Some("a"), &json!({"name": "m-5"}), Outcome::Refused(412)));
+    assert_eq!(history.kinds(), []);
+    history.writes.push(write("m-6", Some("b"), &json!({"name": "m-6"}), Outcome::Refused(412)));
+    assert_eq!(history.kinds(), [Kind::Condition]);
+}
+
+#[test]
+fn another_gateway_that_gives_an_older_version() {
+    let (mut checker, history) = (Checker::default(), History::good());
+    assert!(checker.round(&history.writes, &history.versions, &history.found).is_empty());
+    assert!(checker.elsewhere(&history.versions, &history.found).is_empty());
+    let older = Found { etag: "\"2-ab\"".to_owned(), body: history.versions[1].object.clone() };
+    let violations = checker.elsewhere(&history.versions, &HashMap::from([("a".to_owned(), older)]));
+    assert_eq!(violations.into_iter().map(|violation| violation.kind).collect::<Vec<_>>(), [Kind::Stale]);
 }
 
 #[test]

@@ -4,17 +4,18 @@ use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
 
-use crate::check::MARKER;
-use crate::history::{Outcome, Write, outcome};
-use crate::http::Connection;
-use crate::random::Random;
+use crate::shared::check::MARKER;
+use crate::shared::history::{Outcome, Write, outcome};
+use crate::shared::http::Connection;
+use crate::shared::random::Random;
 
 /// Entities of its own that a writer goes on changing.
 const OWN_MAX: usize = 40;
 /// Entities that all writers change.
-const SHARED: usize = 4;
+pub(crate) const SHARED: usize = 4;
 /// A text that takes a record over several pages now and then.
 const LARGE_BYTES: usize = 40_000;
+const RESPOND_ASYNC: (&str, &str) = ("prefer", "respond-async");
 const FIELDS: [&str; 5] = ["url", "email", "position", "social_facebook", "phonenumber"];
 
 /// What one writer has made and goes on with.
@@ -22,6 +23,8 @@ pub(crate) struct Writer {
     number: usize,
     seed: u64,
     own: Vec<String>,
+    /// `Prefer` of writes that do not choose another.
+    prefer: Option<String>,
 }
 
 /// A write before it is sent.
@@ -36,7 +39,13 @@ struct Step {
 
 impl Writer {
     pub(crate) fn new(number: usize, seed: u64) -> Self {
-        Self { number, seed, own: Vec::new() }
+        Self { number, seed, own: Vec::new(), prefer: None }
+    }
+
+    /// Waits so long for each answer, and not as long as the gateway would have it.
+    pub(crate) fn waiting(mut self, seconds: u64) -> Self {
+        self.prefer = Some(format!("wait={seconds}"));
+        self
     }
 
     /// Writes until the connection is lost, or `count` times.
@@ -45,27 +54,41 @@ impl Writer {
         let mut writes = Vec::new();
         let Ok(mut connection) = Connection::open(address) else { return writes };
         while writes.len() < count {
-            let marker = format!("{MARKER}{round}-{}-{}", self.number, writes.len());
-            let step = self.step(&marker, round, writes.len(), &mut random);
-            let body = Value::Object(step.patch.clone()).to_string();
-            let answer = connection.call(step.method, &step.path, &step.headers, &body);
-            let outcome = outcome(&answer);
-            if let Outcome::Acknowledged { id, .. } = &outcome
-                && step.creates
-                && !id.starts_with("shared")
-            {
-                self.own.push(id.clone());
-                if self.own.len() > OWN_MAX {
-                    self.own.swap_remove(random.below(OWN_MAX));
-                }
-            }
-            let Step { entity, creates, patch, .. } = step;
-            writes.push(Write { marker, writer: self.number, entity, creates, patch, outcome });
-            if answer.is_err() {
+            let (write, lost) = self.write(&mut connection, (round, writes.len()), &mut random);
+            writes.push(write);
+            if lost {
                 break;
             }
         }
         writes
+    }
+
+    /// One write, its number in the round given, and whether the connection is lost.
+    pub(crate) fn write(
+        &mut self,
+        connection: &mut Connection,
+        (round, number): (usize, usize),
+        random: &mut Random,
+    ) -> (Write, bool) {
+        let marker = format!("{MARKER}{round}-{}-{number}", self.number);
+        let step = self.step(&marker, round, number, random);
+        let body = Value::Object(step.patch.clone()).to_string();
+        let respond_async = step.headers.contains(&RESPOND_ASYNC);
+        let mut headers: Vec<(&str, &str)> = step.headers.clone();
+        headers.extend(self.prefer.as_deref().filter(|_| !respond_async).map(|prefer| ("prefer", prefer)));
+        let answer = connection.call(step.method, &step.path, &headers, &body);
+        let outcome = outcome(&answer);
+        if let Outcome::Acknowledged { id, .. } = &outcome
+            && step.creates
+            && !id.starts_with("shared")
+        {
+            self.own.push(id.clone());
+            if self.own.len() > OWN_MAX {
+                self.own.swap_remove(random.below(OWN_MAX));
+            }
+        }
+        let Step { entity, creates, patch, .. } = step;
+        (Write { marker, writer: self.number, entity, creates, respond_async, patch, outcome }, answer.is_err())
     }
 
     fn step(&self, marker: &str, round: usize, number: usize, random: &mut Random) -> Step {
@@ -94,7 +117,7 @@ impl Writer {
                     }
                     63..67 => {
                         let mut step = merge(id, marker, random);
-                        step.headers.push(("prefer", "respond-async"));
+                        step.headers.push(RESPOND_ASYNC);
                         step
                     }
                     _ => merge(id, marker, random),

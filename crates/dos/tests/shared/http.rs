@@ -22,7 +22,6 @@ pub(crate) struct Response {
 
 /// Why there is no whole answer.
 #[derive(Debug)]
-#[expect(dead_code, reason = "the reasons are there to be printed")]
 pub(crate) enum Lost {
     /// Not one byte of it came.
     Before(String),
