@@ -4,6 +4,7 @@ mod body;
 mod conditions;
 pub(crate) mod cursor;
 mod handlers;
+mod list_query;
 mod middleware;
 mod request;
 mod response;
