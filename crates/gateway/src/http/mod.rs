@@ -2,9 +2,11 @@
 
 mod body;
 mod conditions;
+mod cors;
 pub(crate) mod cursor;
 mod handlers;
 mod middleware;
+mod outgoing;
 mod request;
 mod response;
 mod router;
@@ -13,4 +15,5 @@ mod unstalled;
 
 pub(crate) use body::Incoming;
 pub(crate) use middleware::handle;
+pub use outgoing::{Cut, Outgoing};
 pub use server::serve;
