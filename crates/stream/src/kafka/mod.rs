@@ -83,7 +83,7 @@ impl Kafka {
     /// The option that cannot be used, and why.
     pub fn open(options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
         options.check()?;
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link::new(&env));
         let producer = Producer::new(&options, &link)?;
         let readers = Readers::new(&options, &link);
         let context = Context { link: Arc::clone(&link), is_producer: false };
@@ -126,6 +126,10 @@ impl Drop for Shared {
 impl Stream for Kafka {
     async fn topology(&self) -> Result<Topology, StreamError> {
         self.shared.topology().await.cloned()
+    }
+
+    fn away_for(&self) -> Option<Duration> {
+        self.shared.link.away_for()
     }
 
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError> {

@@ -6,6 +6,7 @@ mod cors;
 mod deleted;
 mod entity;
 mod idempotency;
+mod negotiation;
 mod operation;
 mod patch;
 mod system;
