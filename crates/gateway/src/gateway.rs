@@ -9,11 +9,12 @@ use contract::{Env, Registry};
 use http::{Request, Response};
 use http_body_util::Full;
 use stream::Stream;
+use tokio::sync::Semaphore;
 
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
-use crate::http::{Incoming, handle};
+use crate::http::{Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
 use crate::views::{Follow, Snapshots, Views};
@@ -30,6 +31,8 @@ pub struct Gateway {
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
+    /// Places for streams that are compressed.
+    pub(crate) encoders: Arc<Semaphore>,
     request_prefix: u32,
     requests: AtomicU64,
 }
@@ -80,13 +83,14 @@ impl Gateway {
             snapshots,
             documents: OnceLock::new(),
             metrics,
+            encoders: Arc::new(Semaphore::new(STREAMS_MAX)),
             request_prefix,
             requests,
         })
     }
 
     /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.
-    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Outgoing> {
         handle(self, anonymous, request.map(|body| Incoming::Whole(Full::new(body)))).await
     }
 

@@ -15,5 +15,5 @@ pub use config::{Access, Config, ViewMode};
 pub use docs::{API_VERSION, openapi, to_yaml};
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;
-pub use http::serve;
+pub use http::{Cut, Outgoing, serve};
 pub use views::SharedCache;

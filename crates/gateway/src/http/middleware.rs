@@ -3,21 +3,24 @@
 //! One function and not a stack of layers: measured, four layers cost half the throughput of a read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use contract::{EntityId, Slug};
 use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LINK,
+    AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LINK,
 };
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode, Version};
 use tracing::{debug, warn};
 
 use super::body::{ACCEPT_PATCH, Incoming, MERGE_PATCH};
-use super::handlers;
+use super::encoding::encode;
+use super::negotiation::wants_gzip;
+use super::outgoing::Outgoing;
 use super::request::{header_error, sane_token};
 use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};
 use super::router::{Route, route};
+use super::{cors, handlers};
 use crate::config::Access;
 use crate::gateway::Gateway;
 use crate::metrics::RouteLabel;
@@ -56,6 +59,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
     let uri = parts.uri.clone();
     let read = matches!(parts.method, Method::GET | Method::HEAD);
     let identified = parts.headers.contains_key(AUTHORIZATION);
+    let open = cors::is_open(&parts.method, &parts.headers);
     let write = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let route = route(uri.path(), &gateway.registry);
     let route_label = route.as_ref().map_or(RouteLabel::Unknown, Route::label);
@@ -65,6 +69,9 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
         }
         _ => None,
     };
+    let compresses = read && route.as_ref().is_some_and(Route::compresses);
+    let gzip = wants_gzip(&parts.headers);
+    let views = read && matches!(route, Some(Route::Collection(_) | Route::Entity(..)));
     let answered = answer(Call { gateway, anonymous, parts, request_id }, route.as_ref(), body).await;
     let mut response = answered.unwrap_or_else(|failure| {
         let failure = if write { failure.nothing_produced() } else { failure };
@@ -72,6 +79,12 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
         response::problem(failure, context)
     });
 
+    if compresses || matches!(response.body(), Outgoing::Stream(_)) {
+        encode(gzip, &gateway.encoders, &mut response);
+    }
+    if views && let Some(away) = gateway.dispatch.stream.away_for() {
+        age(&mut response, away);
+    }
     if let Some(name) = deprecated {
         response.headers_mut().insert(DEPRECATION, DEPRECATED_SINCE);
         let id = uri.path().split('/').nth(2).filter(|id| EntityId::is_valid(id));
@@ -82,6 +95,9 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
     if identified && response.headers().get(CACHE_CONTROL) == Some(&NO_CACHE) {
         // What one caller was shown is not for a shared cache [RFC 9111 3.5].
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    if open {
+        cors::open(&mut response);
     }
     let seconds = gateway.env.monotonic().saturating_sub(started).as_secs_f64();
     let status = response.status().as_u16();
@@ -98,6 +114,9 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
 async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Result<Answered, Failure> {
     check_limits(&call.parts)?;
     check_host(&call.parts)?;
+    if cors::is_preflight(&call.parts) {
+        return Ok(cors::preflight());
+    }
     refuse_unoffered(&call.parts, route)?;
     let Some(route) = route else {
         if call.parts.method == Method::OPTIONS && call.parts.uri.path() == "*" {
@@ -145,8 +164,15 @@ async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Re
     }
 }
 
+/// With the stream away the view is at least so old [RFC 9111 5.1].
+fn age(response: &mut Answered, away: Duration) {
+    if matches!(response.status().as_u16(), 200 | 304 | 404 | 410) {
+        response.headers_mut().insert(AGE, HeaderValue::from(away.as_secs()));
+    }
+}
+
 fn options(allow: &'static str) -> Answered {
-    let mut response = Response::new(Full::default());
+    let mut response = Answered::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);

@@ -84,7 +84,7 @@ impl Kafka {
     /// The option that cannot be used, and why.
     pub fn open(options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
         options.check()?;
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link::new(&env));
         let producer = Producer::new(&options, &link)?;
         let readers = Readers::new(&options, &link);
         let context = Context { link: Arc::clone(&link), is_producer: false };
@@ -131,6 +131,10 @@ impl Stream for Kafka {
             Some(reason) => Err(StreamError::Unusable(reason.to_owned())),
             None => Ok(topology.clone()),
         }
+    }
+
+    fn away_for(&self) -> Option<Duration> {
+        self.shared.link.away_for()
     }
 
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError> {

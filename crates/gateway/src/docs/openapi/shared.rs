@@ -83,6 +83,8 @@ pub(super) fn headers() -> Value {
         "CacheControl": header("RFC 9111. `no-cache` on reads (`private, no-cache` where credentials were \
             sent): keep it, and ask whether it is current; else `no-store`.", "no-cache"),
         "Vary": header("Request headers that the response depends on.", "Accept, Authorization"),
+        "Age": {"description": "While the event stream is away, at least how many seconds old the view is (RFC 9111).", "schema": seconds, "example": 12},
+        "ContentEncoding": header("Where `Accept-Encoding` asked for it and the body is not short.", "gzip"),
         "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
         "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
         "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
@@ -180,6 +182,12 @@ pub(super) fn problem_response(description: &str, examples: Map<String, Value>, 
     })
 }
 
+/// The header that tells how old a view is.
+pub(super) const AGE: (&str, &str) = ("Age", "Age");
+
+/// The header of what may be compressed.
+pub(super) const COMPRESSED: (&str, &str) = ("Content-Encoding", "ContentEncoding");
+
 /// The header that tells which preferences a write heeded, whatever came of it.
 pub(super) const PREFERENCE: (&str, &str) = ("Preference-Applied", "PreferenceApplied");
 
@@ -192,6 +200,7 @@ fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
         "Unavailable" => &[("Retry-After", "RetryAfter")],
         "WriteFailed" => &[PREFERENCE],
         "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED],
+        "NotFound" | "Gone" => &[AGE],
         "KeyReused" => &[PREFERENCE],
         "PatchMediaType" => &[("Accept-Encoding", "AcceptEncoding"), ("Accept-Patch", "AcceptPatch")],
         "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
