@@ -2,6 +2,7 @@
 
 mod body;
 mod conditions;
+mod consistency;
 pub(crate) mod cursor;
 mod handlers;
 mod middleware;
