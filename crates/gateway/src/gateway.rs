@@ -13,7 +13,7 @@ use stream::Stream;
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
-use crate::http::{Incoming, handle};
+use crate::http::{Incoming, Outgoing, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
 use crate::views::{Follow, Progress, Snapshots, Views};
@@ -90,7 +90,7 @@ impl Gateway {
     }
 
     /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.
-    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Outgoing> {
         handle(self, anonymous, request.map(|body| Incoming::Whole(Full::new(body)))).await
     }
 

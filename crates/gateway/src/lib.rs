@@ -16,6 +16,6 @@ pub use config::{Access, Config, ViewMode};
 pub use docs::{API_VERSION, openapi, to_yaml};
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;
-pub use http::serve;
+pub use http::{Cut, Outgoing, serve};
 pub use position::Position;
 pub use views::SharedCache;

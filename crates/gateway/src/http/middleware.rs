@@ -9,15 +9,14 @@ use http::header::{
     ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LINK,
 };
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode, Version};
-use http_body_util::Full;
+use http::{Method, Request, StatusCode, Version};
 use tracing::{debug, warn};
 
 use super::body::{ACCEPT_PATCH, Incoming, MERGE_PATCH};
 use super::request::{header_error, sane_token};
 use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};
 use super::router::{Route, route};
-use super::{consistency, handlers};
+use super::{consistency, cors, handlers};
 use crate::config::Access;
 use crate::gateway::Gateway;
 use crate::metrics::RouteLabel;
@@ -56,6 +55,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
     let uri = parts.uri.clone();
     let read = matches!(parts.method, Method::GET | Method::HEAD);
     let identified = parts.headers.contains_key(AUTHORIZATION);
+    let open = cors::is_open(&parts.method, &parts.headers);
     let write = !matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     let route = route(uri.path(), &gateway.registry);
     let route_label = route.as_ref().map_or(RouteLabel::Unknown, Route::label);
@@ -83,6 +83,9 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
         // What one caller was shown is not for a shared cache [RFC 9111 3.5].
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     }
+    if open {
+        cors::open(&mut response);
+    }
     let seconds = gateway.env.monotonic().saturating_sub(started).as_secs_f64();
     let status = response.status().as_u16();
     gateway.metrics.record(route_label, write, status, seconds);
@@ -98,6 +101,9 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
 async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Result<Answered, Failure> {
     check_limits(&call.parts)?;
     check_host(&call.parts)?;
+    if cors::is_preflight(&call.parts) {
+        return Ok(cors::preflight());
+    }
     refuse_unoffered(&call.parts, route)?;
     let Some(route) = route else {
         if call.parts.method == Method::OPTIONS && call.parts.uri.path() == "*" {
@@ -155,7 +161,7 @@ async fn offer(call: &Call<'_>, route: &Route<'_>, method: &Method, body: Incomi
 }
 
 fn options(allow: &'static str) -> Answered {
-    let mut response = Response::new(Full::default());
+    let mut response = Answered::default();
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);

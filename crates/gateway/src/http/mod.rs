@@ -3,9 +3,11 @@
 mod body;
 mod conditions;
 mod consistency;
+mod cors;
 pub(crate) mod cursor;
 mod handlers;
 mod middleware;
+mod outgoing;
 mod request;
 mod response;
 mod router;
@@ -14,4 +16,5 @@ mod unstalled;
 
 pub(crate) use body::Incoming;
 pub(crate) use middleware::handle;
+pub use outgoing::{Cut, Outgoing};
 pub use server::serve;

@@ -3,6 +3,7 @@ mod collection;
 mod conditions;
 mod connections;
 mod consistency;
+mod cors;
 mod deleted;
 mod entity;
 mod idempotency;

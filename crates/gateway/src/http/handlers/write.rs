@@ -168,7 +168,7 @@ fn gives_object(response: &Answered) -> bool {
 
 /// `Prefer: return=minimal`: all but the object.
 fn minimise(response: &mut Answered) {
-    *response.body_mut() = http_body_util::Full::default();
+    *response.body_mut() = super::super::outgoing::Outgoing::default();
     response.headers_mut().remove(CONTENT_TYPE);
     response.headers_mut().remove(CONTENT_LOCATION);
     if response.status() == StatusCode::OK {
