@@ -4,6 +4,7 @@
 mod age_tests;
 mod body;
 mod conditions;
+mod consistency;
 mod cors;
 pub(crate) mod cursor;
 mod encoding;
