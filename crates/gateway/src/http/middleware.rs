@@ -32,7 +32,7 @@ const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 const DEPRECATED_SINCE: HeaderValue = HeaderValue::from_static("@1795478400");
 
 /// The longest path and query.
-const URI_BYTES_MAX: usize = 8 * 1024;
+pub(crate) const URI_BYTES_MAX: usize = 8 * 1024;
 
 /// Header fields of one request, and their bytes.
 const HEADER_FIELDS_MAX: usize = 100;

@@ -9,6 +9,7 @@ mod cors;
 pub(crate) mod cursor;
 mod encoding;
 mod handlers;
+mod list_query;
 mod middleware;
 mod negotiation;
 mod outgoing;
