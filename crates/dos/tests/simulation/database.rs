@@ -32,6 +32,7 @@ struct Row {
 #[derive(Default)]
 struct Tables {
     newer: bool,
+    name: Option<String>,
     log: Option<Log>,
     entities: BTreeMap<Key, Revision>,
     indexed: bool,
@@ -146,6 +147,10 @@ impl Database for Connection {
             if *bound == log { Ok(()) } else { Err(Error::Broken("another stream's: docs/operations.md".to_owned())) }
         })
         .await
+    }
+
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        self.call(move |tables| Ok(tables.name.get_or_insert(proposed).clone())).await
     }
 
     fn is_exclusive(&self) -> bool {

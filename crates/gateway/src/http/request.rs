@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use contract::{FieldError, Problem, Slug};
-use http::header::{ACCEPT, CACHE_CONTROL};
+use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
+use super::negotiation::choose;
 use super::response::Failure;
 
 /// The longest that a client may let a write wait.
@@ -59,49 +60,7 @@ pub(crate) fn wants_no_cache(headers: &HeaderMap) -> bool {
 
 /// Checks that `Accept` allows a media type [RFC 9110 12.5.1].
 pub(crate) fn check_accept(headers: &HeaderMap, offered: &'static str) -> Result<(), Failure> {
-    if accepts(headers, offered) {
-        return Ok(());
-    }
-    Err(Failure::new(Slug::NotAcceptable, format!("{offered} is what this path offers; accept it or leave Accept out")))
-}
-
-fn accepts(headers: &HeaderMap, offered: &str) -> bool {
-    let mut best = None;
-    for value in headers.get_all(ACCEPT) {
-        let Ok(value) = value.to_str() else { continue };
-        // An empty list asks for nothing in particular.
-        if value == "*/*" || value == offered || value.trim().is_empty() {
-            return true;
-        }
-        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            let mut parts = range.split(';').map(str::trim);
-            let specificity = specificity(parts.next().unwrap_or_default(), offered);
-            let quality = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-            let quality = quality.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
-            // The most specific range that fits decides, whatever its quality.
-            if let Some(specificity) = specificity
-                && best.is_none_or(|(most, _)| specificity >= most)
-            {
-                best = Some((specificity, quality));
-            }
-        }
-    }
-    match best {
-        Some((_, quality)) => quality > 0.0,
-        // Nothing fits; without any `Accept`, everything does.
-        None => !headers.contains_key(ACCEPT),
-    }
-}
-
-fn specificity(range: &str, offered: &str) -> Option<u8> {
-    let main_type = offered.split('/').next().unwrap_or_default();
-    if range.eq_ignore_ascii_case(offered) {
-        Some(2)
-    } else if range.strip_suffix("/*").is_some_and(|main| main.eq_ignore_ascii_case(main_type)) {
-        Some(1)
-    } else {
-        (range == "*/*").then_some(0)
-    }
+    choose(headers, &[offered]).map(drop)
 }
 
 /// How long a write is to wait for its view, and what of `Prefer` was heeded [RFC 7240].
@@ -192,22 +151,6 @@ mod tests {
 
     fn with(name: &'static str, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn accept_is_read_by_specificity() {
-        for (value, expected) in [
-            ("*/*", true),
-            ("application/json", true),
-            ("text/html, application/*;q=0.2", true),
-            ("text/html", false),
-            ("application/json;q=0, */*", false),
-            ("application/*;q=0, application/json", true),
-            ("", true),
-        ] {
-            assert_eq!(accepts(&with("accept", value), "application/json"), expected, "{value}");
-        }
-        assert!(accepts(&HeaderMap::new(), "application/json"));
     }
 
     #[test]

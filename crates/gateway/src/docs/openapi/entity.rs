@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::shared::{
-    DEPRECATION, PREFERENCE, REPLAYED, accepted, add_problems, header_references, headers_of, one_example,
-    parameter_references, problem_response,
+    AGE, COMPRESSED, DEPRECATION, PREFERENCE, REPLAYED, TOKEN, accepted, add_problems, header_references, headers_of,
+    one_example, parameter_references, problem_response,
 };
 use super::{Names, OLD_PATHS, capital, reference};
 
@@ -52,7 +52,7 @@ impl Place<'_> {
             is missed, whatever is written meanwhile. An empty list is `[]`."
         );
         let operation = self.operation("list", &["Limit", "Cursor"], &format!("List {many}"), &description);
-        let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), VARY];
+        let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), COMPRESSED, AGE, VARY];
         let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
         let ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
         self.finish(operation, [("200", ok)], &READ_PROBLEMS)
@@ -63,7 +63,7 @@ impl Place<'_> {
         let description = format!("The current view of the {one}, full: every field, `null` where unset.");
         let parameters = ["Id", "IfMatch", "IfUnmodifiedSince", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
         let operation = self.operation("get", &parameters, &format!("Read {}", self.names.a), &description);
-        let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), VARY];
+        let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), AGE, VARY];
         let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
         let problems = [&READ_PROBLEMS[..], &["NotFound", "Gone", "ConditionFailed"]].concat();
@@ -206,7 +206,7 @@ impl Place<'_> {
             "tags": [tag],
             "summary": summary,
             "description": description,
-            "parameters": parameter_references(parameters),
+            "parameters": parameter_references(&[parameters, if verb == "options" { &[] } else { &["ConsistencyToken"] }].concat()),
         });
         if self.old {
             operation["description"] = format!("Deprecated: use `/{}`.\n\n{description}", self.names.path).into();
@@ -242,7 +242,7 @@ impl Place<'_> {
         }
         let description = "The body is JSON, but breaks the schema (`errors` has every bad field), or the object would be \
             larger than 512 KiB; or the idempotency key came before with another request.";
-        problem_response(description, examples, &[&[PREFERENCE, REPLAYED], self.deprecation()].concat())
+        problem_response(description, examples, &[&[PREFERENCE, REPLAYED, TOKEN], self.deprecation()].concat())
     }
 
     fn body(&self, suffix: &str, media_type: &str) -> Value {
@@ -268,7 +268,7 @@ impl Place<'_> {
     }
 
     fn headers(&self, headers: &[(&str, &str)]) -> Map<String, Value> {
-        let mut references = header_references(headers);
+        let mut references = header_references(&[headers, &[TOKEN]].concat());
         references.extend(header_references(self.deprecation()));
         references
     }

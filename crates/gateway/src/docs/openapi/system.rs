@@ -4,7 +4,7 @@ use contract::Slug;
 use serde_json::{Map, Value, json};
 
 use super::super::documents::{API_VERSION, VERSIONS};
-use super::shared::{add_problems, header_references, parameter_references};
+use super::shared::{COMPRESSED, add_problems, header_references, parameter_references};
 use super::{SYSTEM, reference};
 
 const JSON: &str = "application/json";
@@ -45,7 +45,7 @@ fn responses<const N: usize>(own: [(u16, Value); N], problems: &[&str]) -> Map<S
 }
 
 fn response(description: &str, media_type: &str, content: Value) -> Value {
-    json!({"description": description, "headers": header_references(&[("Vary", "Vary")]), "content": {media_type: content}})
+    json!({"description": description, "headers": header_references(&[COMPRESSED, ("Vary", "Vary")]), "content": {media_type: content}})
 }
 
 /// A response that no cache may keep.
@@ -55,11 +55,14 @@ fn fresh(description: &str, headers: &[(&str, &str)], content: Value) -> Value {
 }
 
 /// Headers of every page for people.
-const PAGE: [(&str, &str); 2] =
-    [("Content-Security-Policy", "ContentSecurityPolicy"), ("X-Content-Type-Options", "ContentTypeOptions")];
+const PAGE: [(&str, &str); 3] = [
+    ("Content-Security-Policy", "ContentSecurityPolicy"),
+    ("X-Content-Type-Options", "ContentTypeOptions"),
+    ("Vary", "Vary"),
+];
 
 fn page(headers: &[(&str, &str)]) -> Value {
-    let headers = header_references(&[headers, &PAGE].concat());
+    let headers = header_references(&[headers, &PAGE, &[COMPRESSED]].concat());
     json!({"description": "The page.", "headers": headers, "content": {"text/html": {"schema": {"type": "string"}}}})
 }
 
@@ -140,7 +143,7 @@ fn document(id: &str, media_type: &str, description: &str) -> Value {
     let content = json!({"schema": reference("schemas", "Document")});
     let headers = [("ETag", "ETag"), ("Vary", "Vary")];
     let mut ok = response("The OpenAPI document.", media_type, content);
-    ok["headers"] = header_references(&headers).into();
+    ok["headers"] = header_references(&[&headers[..], &[COMPRESSED]].concat()).into();
     let responses = responses([(200, ok), (304, unchanged(&headers))], &["NotAcceptable", "Internal"]);
     get(&["IfNoneMatch"], id, "The OpenAPI document", description, responses)
 }

@@ -15,8 +15,8 @@ use super::super::conditions::is_known;
 use super::super::cursor::Cursor;
 use super::super::list_query::{Asked, list_query};
 use super::super::middleware::Call;
+use super::super::negotiation::choose;
 use super::super::outgoing::{Cut, Outgoing};
-use super::super::request::check_accept;
 use super::super::response::{self, Answered, Failure, X_TOTAL_COUNT};
 use super::super::router::Resource;
 use super::labels;
@@ -53,11 +53,7 @@ enum Items {
 
 /// One page, with `X-Total-Count`, a weak `ETag` and, where there is more, `Link: rel="next"` [RFC 8288]; or a stream.
 pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>) -> Result<Answered, Failure> {
-    let headers = &call.parts.headers;
-    let is_page = check_accept(headers, JSON).is_ok();
-    if !is_page {
-        check_accept(headers, NDJSON)?;
-    }
+    let is_page = choose(&call.parts.headers, &[JSON, NDJSON])? == JSON;
     let asked = list_query(resource.entity_type, &call.parts.uri, is_page)?;
     let (gateway, entity_type) = (Arc::clone(call.gateway), Arc::clone(resource.entity_type));
     let source = Source { gateway, entity_type, labels: labels(call) };
