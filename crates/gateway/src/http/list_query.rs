@@ -158,9 +158,6 @@ impl Reading<'_> {
     }
 
     fn finish(mut self) -> Result<ListQuery, Failure> {
-        if self.query.ids.is_some() && self.seen.contains(&"sort") {
-            self.fault("sort", "is not for a list by ids, which comes in the order asked for");
-        }
         // One list has one spelling, whatever the order of its values.
         self.query.filter.values_mut().for_each(|values| values.sort_unstable());
         if self.errors.is_empty() {
@@ -219,14 +216,12 @@ mod tests {
             "published",
             "sort",
             "name",
-            "sort",
         ];
         assert_eq!(read(bad).unwrap_err(), expected);
         let many: String = (0..300).map(|number| format!("name=n{number}&")).collect();
         assert_eq!(read(&many).unwrap_err(), ["name"]);
         let ids: Vec<_> = (0..300).map(|number| number.to_string()).collect();
         assert_eq!(read(&format!("ids={}", ids.join(","))).unwrap_err(), ["ids"]);
-        assert_eq!(read("ids=a&sort=name").unwrap_err(), ["sort"]);
         assert_eq!(read("ids=").unwrap_err(), ["ids"]);
         assert_eq!(read("modified_after=2026-01-01T00:00:00+01:00").unwrap_err(), ["modified_after"]);
     }
