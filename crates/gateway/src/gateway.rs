@@ -17,7 +17,7 @@ use crate::docs::Documents;
 use crate::http::{Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
-use crate::views::{Follow, Snapshots, Views};
+use crate::views::{Follow, Progress, Snapshots, Views};
 
 /// What every request is answered from.
 pub struct Gateway {
@@ -28,6 +28,7 @@ pub struct Gateway {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    pub(crate) progress: Arc<Progress>,
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
@@ -44,6 +45,7 @@ impl Gateway {
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
         let ready = Arc::new(Ready::new());
+        let progress = Arc::new(Progress::new());
         let dispatch = Arc::new(Dispatch {
             stream: Arc::clone(&stream),
             registry: registry.clone(),
@@ -64,6 +66,7 @@ impl Gateway {
             answers,
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
+            progress: Arc::clone(&progress),
             snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
@@ -80,6 +83,7 @@ impl Gateway {
             dispatch,
             retrieves,
             ready,
+            progress,
             snapshots,
             documents: OnceLock::new(),
             metrics,

@@ -4,10 +4,12 @@
 mod age_tests;
 mod body;
 mod conditions;
+mod consistency;
 mod cors;
 pub(crate) mod cursor;
 mod encoding;
 mod handlers;
+mod list_query;
 mod middleware;
 mod negotiation;
 mod outgoing;

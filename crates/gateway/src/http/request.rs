@@ -40,11 +40,11 @@ pub(crate) fn query(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, 
     if errors.is_empty() { Ok(pairs) } else { Err(Problem::with_errors(Slug::InvalidRequest, errors).into()) }
 }
 
-fn cut(name: &str) -> String {
+pub(super) fn cut(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }

@@ -13,17 +13,20 @@ use contract::{EntityId, Env, Key, Registry, ReplyBody, Stored, Topic};
 use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
-use super::{Held, Loading, Snapshots, Views};
+use super::{Held, Loading, Progress, Snapshots, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::metrics::UNREADABLE;
-use crate::ready::Ready;
+use crate::ready::{Ready, UNUSABLE};
 
 /// Records that one step takes; between steps other tasks get their turn.
 const BATCH: usize = 512;
 
 /// How long to wait before a stream that cannot be read is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// How often the stream is asked whether it is still what it was.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the tails need.
 pub(crate) struct Follow {
@@ -34,6 +37,7 @@ pub(crate) struct Follow {
     pub(crate) answers: Arc<Answers>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    pub(crate) progress: Arc<Progress>,
     /// Of a materialised view, if there are to be any.
     pub(crate) snapshots: Option<Arc<Snapshots>>,
     pub(crate) env: Arc<dyn Env>,
@@ -70,11 +74,25 @@ impl Follow {
                 (ViewMode::OnDemand, _) => views.iter().map(|bounds| bounds.end).collect(),
             };
             self.views.begin(&topology.cluster, &starts, &self.stream);
+            self.progress.begin(&topology.cluster, &starts);
             self.views.expect(views.iter().zip(&starts).map(|(bounds, from)| bounds.end.saturating_sub(*from)).sum());
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
             }
+            self.watch().await;
         }));
+    }
+
+    /// Until the stream is closed or says that it changed in a way that it must not.
+    async fn watch(&self) {
+        loop {
+            self.env.sleep(WATCH_EVERY).await;
+            match self.stream.topology().await {
+                Err(StreamError::Closed) => return,
+                Err(StreamError::Unusable(_)) => return self.ready.refuse(),
+                _ => {}
+            }
+        }
     }
 
     /// What the stream answers; waits for one that is away or must be mended, `None` once it is closed.
@@ -90,7 +108,7 @@ impl Follow {
                 Err(error) => error,
             };
             self.ready.away(match error {
-                StreamError::Unusable(_) => "cannot be used as it is; the operator's log says what to change",
+                StreamError::Unusable(_) => UNUSABLE,
                 _ => "not reached yet",
             });
             if told.as_ref() != Some(&error) {
@@ -157,6 +175,8 @@ impl Follow {
             return;
         }
         self.views.passed(course.partition, course.next);
+        self.progress.apply(course.partition, course.next);
+        self.progress.ring();
         if let Some(snapshots) = &self.snapshots {
             snapshots.passed(course.partition, course.next);
         }
@@ -180,6 +200,7 @@ impl Follow {
             Ok(view) => view,
             Err(error) => return self.unreadable(stored, &error),
         };
+        let (partition, next) = (stored.partition, stored.offset + 1);
         // A type that this gateway does not serve is passed over.
         let Some(entity_type) = self.registry.get(view.entity_type) else { return };
         let name = entity_type.name();
@@ -187,14 +208,18 @@ impl Follow {
             let Some(id) = EntityId::parse(view.id) else { return };
             let key = Key::new(name.clone(), id);
             self.retrieves.detach(name, view.id);
+            self.progress.see(partition, next);
             self.views.delete(&key, view.version, stored);
+            self.progress.apply(partition, next);
             return self.answers.deleted(&key, view.correlation, view.version);
         };
         match Held::new(entity_type, view.id, view.version, view.time, object, view.data_schema) {
             Ok(held) => {
                 // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
+                self.progress.see(partition, next);
                 self.views.apply(name, &held, stored, loading);
+                self.progress.apply(partition, next);
                 self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {

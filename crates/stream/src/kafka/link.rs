@@ -5,7 +5,7 @@
 //! word of "all brokers down" came since, so that with the brokers away writes are refused as safe to try again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
 use contract::{Env, Partition, Topic};
 use rdkafka::ClientContext;
@@ -30,6 +30,8 @@ pub(super) struct Link {
     /// Per topic and partition, whether it has a leader.
     leaders: RwLock<Vec<Vec<bool>>>,
     reason: Mutex<String>,
+    /// Why commands are refused for good: partitions were added, so others may not agree where a key's records lie.
+    grown: OnceLock<String>,
     /// Asks for a look at once.
     pub(super) look: Notify,
 }
@@ -44,6 +46,7 @@ impl Link {
             losses: AtomicU64::new(0),
             leaders: RwLock::default(),
             reason: Mutex::default(),
+            grown: OnceLock::new(),
             look: Notify::new(),
         }
     }
@@ -124,6 +127,17 @@ impl Link {
         let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
         let leader = leaders.get(index(topic)).and_then(|topic| topic.get(partition as usize));
         (leader != Some(&true)).then(|| format!("{}/{partition} has no leader", topic.name()))
+    }
+
+    /// Partitions were added to a topic that is in use.
+    pub(super) fn grew(&self, reason: String) {
+        if self.grown.set(reason).is_ok() {
+            tracing::error!(reason = self.grown(), "commands are refused; what was accepted before is still answered");
+        }
+    }
+
+    pub(super) fn grown(&self) -> Option<&str> {
+        self.grown.get().map(String::as_str)
     }
 
     pub(super) fn losses(&self) -> u64 {

@@ -2,6 +2,7 @@ mod bad_input;
 mod collection;
 mod conditions;
 mod connections;
+mod consistency;
 mod cors;
 mod deleted;
 mod entity;

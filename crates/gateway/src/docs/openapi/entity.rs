@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::shared::{
-    AGE, COMPRESSED, DEPRECATION, PREFERENCE, REPLAYED, accepted, add_problems, header_references, headers_of,
+    AGE, COMPRESSED, DEPRECATION, PREFERENCE, REPLAYED, TOKEN, accepted, add_problems, header_references, headers_of,
     one_example, parameter_references, problem_response,
 };
 use super::{Names, OLD_PATHS, capital, reference};
@@ -206,7 +206,7 @@ impl Place<'_> {
             "tags": [tag],
             "summary": summary,
             "description": description,
-            "parameters": parameter_references(parameters),
+            "parameters": parameter_references(&[parameters, if verb == "options" { &[] } else { &["ConsistencyToken"] }].concat()),
         });
         if self.old {
             operation["description"] = format!("Deprecated: use `/{}`.\n\n{description}", self.names.path).into();
@@ -242,7 +242,7 @@ impl Place<'_> {
         }
         let description = "The body is JSON, but breaks the schema (`errors` has every bad field), or the object would be \
             larger than 512 KiB; or the idempotency key came before with another request.";
-        problem_response(description, examples, &[&[PREFERENCE, REPLAYED], self.deprecation()].concat())
+        problem_response(description, examples, &[&[PREFERENCE, REPLAYED, TOKEN], self.deprecation()].concat())
     }
 
     fn body(&self, suffix: &str, media_type: &str) -> Value {
@@ -268,7 +268,7 @@ impl Place<'_> {
     }
 
     fn headers(&self, headers: &[(&str, &str)]) -> Map<String, Value> {
-        let mut references = header_references(headers);
+        let mut references = header_references(&[headers, &[TOKEN]].concat());
         references.extend(header_references(self.deprecation()));
         references
     }

@@ -163,9 +163,11 @@ the standard form of the same.\n\
 - **`HEAD`** is answered wherever `GET` is, `OPTIONS` everywhere.\n\
 - **Compression**: lists, streams and documents are sent with `gzip` to those who ask (`Accept-Encoding`); single entities never. A body that \
 is sent encoded is refused (`415`).\n\
+- **Read your writes anywhere**: answers about entities carry a `Consistency-Token`. A request that sends it, to whichever instance, is \
+answered from a view that has seen all that the token tells of, and gets a newer one back.\n\
 - **Pages of other origins** (CORS) may read what anonymous callers may, and all headers of the answers; writes and credentials are not \
 open to them.\n\
-- **Not offered yet**, and therefore refused with `400` rather than passed over: `Consistency-Token`; on writes \
+- **Not offered yet**, and therefore refused with `400` rather than passed over: on writes \
 `If-Modified-Since`; on lists and other documents `If-Match` and `If-Unmodified-Since`.\n\
 - **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\
 - **Problems** are `application/problem+json` (RFC 9457). `type` is one of this closed list, `errors` names every bad field at once \

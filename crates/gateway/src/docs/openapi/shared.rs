@@ -61,6 +61,9 @@ pub(super) fn parameters() -> Value {
             only without `If-None-Match`."),
         "CacheControl": header("Cache-Control", json!({"type": "string"}), "`no-cache` has the data store asked, whatever the \
             gateway holds. Slower, and never needed to read your own write."),
+        "ConsistencyToken": header("Consistency-Token", json!({"type": "string", "minLength": 1, "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]+$"}),
+            "The token of an earlier answer, of any instance: this one answers once it has seen all that the token tells of, or \
+            `503` with `Retry-After` where that takes too long."),
         "RequestId": header("X-Request-ID", text(), "Your label of this request; it may repeat. Without one the gateway \
             makes one."),
     })
@@ -94,6 +97,8 @@ pub(super) fn headers() -> Value {
         "AcceptPatch": header("What a `PATCH` takes (RFC 5789).", "application/merge-patch+json"),
         "IdempotentReplayed": header("`true`: this is the first answer to the idempotency key, given again.", "true"),
         "AcceptEncoding": header("Where the body was encoded: the encodings that are read, which is none (RFC 9110).", "identity"),
+        "ConsistencyToken": header("Send it with your next request, to whichever instance: you read there what you wrote here. \
+            Opaque; the latest one stands for all before it.", "Ab0bT5Wq3cYzqO0eBAMMAAGLx2hJ"),
         "ContentSecurityPolicy": header("What the page may load.", "default-src 'none'"),
         "ContentTypeOptions": header("`nosniff`: the media type is as it says.", "nosniff"),
     })
@@ -140,7 +145,7 @@ const RESPONSES: &[(&str, &[Slug])] = &[
     ("Internal", &[Slug::Internal]),
     ("ReadFailed", &[Slug::CommandFailed, Slug::Internal]),
     ("WriteFailed", &[Slug::CommandFailed, Slug::Internal]),
-    ("Unavailable", &[Slug::NotReady, Slug::Overloaded, Slug::UnreadableView, Slug::StreamUnreachable]),
+    ("Unavailable", &[Slug::NotReady, Slug::Overloaded, Slug::UnreadableView, Slug::StreamUnreachable, Slug::Behind]),
     (
         "WriteUnavailable",
         &[
@@ -150,6 +155,7 @@ const RESPONSES: &[(&str, &[Slug])] = &[
             Slug::NotReady,
             Slug::OutcomeUnknown,
             Slug::UnreadableView,
+            Slug::Behind,
         ],
     ),
     ("NoAnswer", &[Slug::NoAnswer]),
@@ -196,14 +202,18 @@ pub(super) const PREFERENCE: (&str, &str) = ("Preference-Applied", "PreferenceAp
 /// The header that tells of an answer that was given before.
 pub(super) const REPLAYED: (&str, &str) = ("Idempotent-Replayed", "IdempotentReplayed");
 
+/// The header that another instance wants to see.
+pub(super) const TOKEN: (&str, &str) = ("Consistency-Token", "ConsistencyToken");
+
 fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
     match component {
-        "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE],
-        "Unavailable" => &[("Retry-After", "RetryAfter")],
+        "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE, TOKEN],
+        "Unavailable" => &[("Retry-After", "RetryAfter"), TOKEN],
+        "NotFound" | "Gone" => &[AGE, TOKEN],
+        "ConditionFailed" => &[TOKEN],
         "WriteFailed" => &[PREFERENCE],
-        "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED],
-        "NotFound" | "Gone" => &[AGE],
-        "KeyReused" => &[PREFERENCE],
+        "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED, TOKEN],
+        "KeyReused" => &[PREFERENCE, TOKEN],
         "PatchMediaType" => &[("Accept-Encoding", "AcceptEncoding"), ("Accept-Patch", "AcceptPatch")],
         "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
         "MethodNotAllowed" => &[("Allow", "Allow")],
@@ -235,7 +245,7 @@ pub(super) fn headers_of(reference: &str) -> Value {
 
 /// The `202` of a write.
 pub(super) fn accepted(more: &[(&str, &str)]) -> Value {
-    let own = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), PREFERENCE, ("Vary", "Vary")];
+    let own = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), PREFERENCE, TOKEN, ("Vary", "Vary")];
     let headers = [&own, more].concat();
     json!({
         "description": "The command is stored and will be carried out; what became of it is not known yet, because the client asked \
