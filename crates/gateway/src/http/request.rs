@@ -10,7 +10,9 @@ use percent_encoding::percent_decode_str;
 use super::negotiation::choose;
 use super::response::Failure;
 
-/// The longest that a client may let a write wait.
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The longest that a client may let a write, or the look at an operation, wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Name-value pairs of a query, in order, decoded. A name that is not among `known` is an error that lists those.
@@ -63,15 +65,34 @@ pub(crate) fn check_accept(headers: &HeaderMap, offered: &'static str) -> Result
     choose(headers, &[offered]).map(drop)
 }
 
-/// How long a write is to wait for its view, and what of `Prefer` was heeded [RFC 7240].
-#[derive(Debug, PartialEq, Eq)]
+/// What a client prefers [RFC 7240].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Preference {
-    /// Zero: answer once the stream has the command.
-    pub(crate) wait: Duration,
-    /// For `Preference-Applied`.
-    pub(crate) applied: Option<String>,
+    /// `respond-async`.
+    pub(crate) asynchronous: bool,
+    /// `wait=N`, cut to what is granted.
+    pub(crate) wait: Option<Duration>,
     /// What of the object a write that was carried out is to give back.
     pub(crate) returned: Option<Returned>,
+}
+
+impl Preference {
+    /// How long a write waits for its view; zero: answer once the stream has the command. Both together mean to wait that
+    /// long, and then to answer asynchronously [RFC 7240 4.3], as every write does.
+    pub(crate) fn write_wait(&self, default: Duration) -> Duration {
+        self.wait.unwrap_or(if self.asynchronous { Duration::ZERO } else { default })
+    }
+
+    /// `Preference-Applied`, if any was heeded: of a response that is `accepted`, or one that shows (or was to show) an object.
+    pub(crate) fn applied(&self, accepted: bool, shows_object: bool) -> Option<String> {
+        let mut heeded = Vec::new();
+        if self.asynchronous && accepted {
+            heeded.push("respond-async".to_owned());
+        }
+        heeded.extend(self.wait.map(|wait| format!("wait={}", wait.as_secs())));
+        heeded.extend(self.returned.filter(|_| shows_object).map(|returned| returned.name().to_owned()));
+        (!heeded.is_empty()).then(|| heeded.join(", "))
+    }
 }
 
 /// `return=` [RFC 7240 4.2].
@@ -91,7 +112,7 @@ impl Returned {
 }
 
 /// Reads `Prefer: respond-async`, `wait=N` and `return=`; of one that comes twice the first counts; what is unknown or malformed is passed over, as the RFC says.
-pub(crate) fn preference(headers: &HeaderMap, default: Duration) -> Preference {
+pub(crate) fn preference(headers: &HeaderMap) -> Preference {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let mut wait = None;
     let mut asynchronous = false;
@@ -113,16 +134,8 @@ pub(crate) fn preference(headers: &HeaderMap, default: Duration) -> Preference {
             _ => {}
         }
     }
-    match (asynchronous, wait) {
-        // RFC 7240 4.3: together they mean to wait that long, then to answer asynchronously; as every write does.
-        (true, None) => Preference { wait: Duration::ZERO, applied: Some("respond-async".to_owned()), returned },
-        (asynchronous, Some(seconds)) => {
-            let wait = Duration::from_secs(seconds).min(WAIT_MAX);
-            let prefix = if asynchronous { "respond-async, " } else { "" };
-            Preference { wait, applied: Some(format!("{prefix}wait={}", wait.as_secs())), returned }
-        }
-        (false, None) => Preference { wait: default, applied: None, returned },
-    }
+    let wait = wait.map(|seconds| Duration::from_secs(seconds).min(WAIT_MAX));
+    Preference { asynchronous, wait, returned }
 }
 
 /// A token that is fit to be echoed and logged: 1-128 visible ASCII characters, no separators that break a log.
@@ -155,14 +168,24 @@ mod tests {
 
     #[test]
     fn preferences_are_bounded() {
-        let of = |value| preference(&with("prefer", value), Duration::from_secs(5));
-        assert_eq!(of("respond-async").wait, Duration::ZERO);
-        assert_eq!(of("wait=7").applied.as_deref(), Some("wait=7"));
-        assert_eq!(of("wait=700").applied.as_deref(), Some("wait=30"));
-        assert_eq!(of("respond-async, wait=2").applied.as_deref(), Some("respond-async, wait=2"));
+        let of = |value| preference(&with("prefer", value));
+        let default = Duration::from_secs(5);
+        assert_eq!(of("respond-async").write_wait(default), Duration::ZERO);
+        assert_eq!(of("respond-async, wait=2").write_wait(default), Duration::from_secs(2));
+        for (value, accepted, shows_object, applied) in [
+            ("respond-async", true, false, Some("respond-async")),
+            ("respond-async", false, true, None),
+            ("wait=7", false, true, Some("wait=7")),
+            ("wait=700", true, false, Some("wait=30")),
+            ("respond-async, wait=2", true, false, Some("respond-async, wait=2")),
+            ("respond-async, wait=2", false, true, Some("wait=2")),
+            ("return=minimal", true, false, None),
+        ] {
+            assert_eq!(of(value).applied(accepted, shows_object).as_deref(), applied, "{value}");
+        }
         for ignored in ["wait=x", "return=all", "", "wait=-1"] {
-            let expected = Preference { wait: Duration::from_secs(5), applied: None, returned: None };
-            assert_eq!(of(ignored), expected, "{ignored}");
+            assert_eq!(of(ignored), Preference { asynchronous: false, wait: None, returned: None }, "{ignored}");
+            assert_eq!(of(ignored).write_wait(default), default);
         }
         assert_eq!(of("wait=1, return=minimal, return=representation").returned, Some(Returned::Minimal));
         assert_eq!(of("return=\"representation\"").returned, Some(Returned::Representation));

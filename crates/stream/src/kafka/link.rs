@@ -46,6 +46,7 @@ impl Link {
             losses: AtomicU64::new(0),
             leaders: RwLock::default(),
             reason: Mutex::default(),
+            grown: OnceLock::new(),
             look: Notify::new(),
         }
     }

@@ -52,6 +52,8 @@ pub(super) fn parameters() -> Value {
         "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
             of the write; `respond-async` does not wait and gives `202`; `return=minimal` leaves the object out of the answer. \
             `Preference-Applied` says what was heeded."),
+        "Wait": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30) for the operation to end. \
+            `Preference-Applied` says how long it was."),
         "CreateCondition": header("If-None-Match", text(), "RFC 9110. `*` creates the entity at this id, and changes nothing where it \
             exists (`412`); with ETags in double quotes, separated by commas, nothing is changed while one of them is current."),
         "WriteIfMatch": header("If-Match", text(), "RFC 9110. The ETag that you changed, in double quotes (several are separated \

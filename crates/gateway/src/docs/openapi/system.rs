@@ -4,7 +4,7 @@ use contract::Slug;
 use serde_json::{Map, Value, json};
 
 use super::super::documents::{API_VERSION, VERSIONS};
-use super::shared::{COMPRESSED, add_problems, header_references, parameter_references};
+use super::shared::{COMPRESSED, PREFERENCE, add_problems, header_references, parameter_references};
 use super::{SYSTEM, reference};
 
 const JSON: &str = "application/json";
@@ -112,12 +112,22 @@ fn operation() -> Value {
         .into_iter()
         .collect();
     let content = json!({"schema": reference("schemas", "Operation"), "examples": examples});
-    let headers = [("Retry-After", "RetryAfter")];
-    let ok = fresh("What became of the write; while it is pending, ask again after `Retry-After`.", &headers, content);
+    let headers = [("Retry-After", "RetryAfter"), PREFERENCE];
+    let ok = fresh(
+        "What became of the write; while it is pending, ask again after `Retry-After`, or with `Prefer: wait=N`.",
+        &headers,
+        content,
+    );
     let description = "What became of a write that was answered `202`, or whose outcome was not known. Any gateway can answer, also \
         after a restart, for at least 24 hours. `404` is final: the data store never saw the write, and never will.";
     let problems = ["Forbidden", "NotFound", "NotAcceptable", "ReadFailed", "Unavailable", "NoAnswer"];
-    get(&["Operation"], "getOperation", "What became of a write", description, responses([(200, ok)], &problems))
+    get(
+        &["Operation", "Wait"],
+        "getOperation",
+        "What became of a write",
+        description,
+        responses([(200, ok)], &problems),
+    )
 }
 
 fn alive() -> Value {

@@ -156,7 +156,7 @@ fn answers_have_the_headers_that_the_gateway_sends() {
         ("/provider/{id}", "patch", "422", "Vary Preference-Applied Idempotent-Replayed"),
         ("/provider/{id}", "delete", "204", "Vary Preference-Applied Idempotent-Replayed"),
         ("/provider/{id}", "delete", "410", "Vary Preference-Applied Idempotent-Replayed"),
-        ("/operation/{id}", "get", "200", "Vary Retry-After Cache-Control"),
+        ("/operation/{id}", "get", "200", "Vary Retry-After Cache-Control Preference-Applied"),
         ("/health/alive", "get", "200", "Vary Cache-Control"),
         ("/health/ready", "get", "503", "Vary Retry-After"),
         ("/openapi.json", "get", "304", "Vary ETag"),
