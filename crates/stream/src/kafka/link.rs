@@ -5,21 +5,23 @@
 //! word of "all brokers down" came since, so that with the brokers away writes are refused as safe to try again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
-use contract::{Partition, Topic};
+use contract::{Env, Partition, Topic};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use std::sync::Arc;
 use tokio::sync::Notify;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Link {
+    env: Arc<dyn Env>,
     up: AtomicBool,
+    /// Since when brokers answer and every partition has a leader.
+    whole_since: Mutex<Option<Duration>>,
     /// Lost connections so far: where none was lost, nothing was sent twice.
     losses: AtomicU64,
     /// Per topic and partition, whether it has a leader.
@@ -32,6 +34,19 @@ pub(super) struct Link {
 }
 
 impl Link {
+    pub(super) fn new(env: Arc<dyn Env>) -> Self {
+        Self {
+            env,
+            up: AtomicBool::new(false),
+            whole_since: Mutex::default(),
+            losses: AtomicU64::new(0),
+            leaders: RwLock::default(),
+            reason: Mutex::default(),
+            grown: OnceLock::new(),
+            look: Notify::new(),
+        }
+    }
+
     /// An error that is no single message's.
     fn error(&self, is_producer: bool, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
@@ -48,7 +63,7 @@ impl Link {
             | RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SSL => {
                 self.losses.fetch_add(1, Ordering::SeqCst);
-                *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
+                *lock(&self.reason) = reason.to_owned();
             }
             RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset => return,
             _ => tracing::debug!(target: "librdkafka", %error, reason, "an error of a client"),
@@ -56,10 +71,11 @@ impl Link {
         self.look.notify_one();
     }
 
-    /// Nobody answers.
+    /// Nobody answers. Without a reason a client says so of itself, and may be wrong.
     pub(super) fn down(&self, reason: Option<String>) {
         if let Some(reason) = reason {
-            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+            *lock(&self.reason) = reason;
+            *lock(&self.whole_since) = None;
         }
         if self.up.swap(false, Ordering::SeqCst) {
             tracing::warn!(reason = self.reason(), "no broker can be reached");
@@ -76,6 +92,9 @@ impl Link {
         if !self.up.swap(true, Ordering::SeqCst) {
             tracing::info!("the brokers are reached");
         }
+        let mut whole_since = lock(&self.whole_since);
+        *whole_since = if now == 0 { whole_since.or_else(|| Some(self.env.monotonic())) } else { None };
+        drop(whole_since);
         if before != now {
             tracing::warn!(partitions = now, "partitions without a leader");
         }
@@ -84,6 +103,16 @@ impl Link {
     pub(super) fn is_whole(&self) -> bool {
         let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
         self.up.load(Ordering::SeqCst) && leaders.iter().flatten().all(|has| *has)
+    }
+
+    /// Whether nothing was missing for so long: a client that got nowhere meanwhile has lost its way.
+    pub(super) fn is_whole_for(&self, time: Duration) -> bool {
+        lock(&self.whole_since).is_some_and(|since| self.env.monotonic().saturating_sub(since) >= time)
+    }
+
+    /// Takes it that messages may have been sent twice.
+    pub(super) fn lose(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Why nothing can be handed over for this partition, if so.
@@ -112,8 +141,12 @@ impl Link {
     }
 
     pub(super) fn reason(&self) -> String {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.reason).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A topic's place in [`Topic::ALL`].
