@@ -40,7 +40,15 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
-    pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// Why the folder for snapshots cannot be used.
+    pub fn start(
+        config: Config,
+        registry: Registry,
+        stream: Arc<dyn Stream>,
+        env: Arc<dyn Env>,
+    ) -> Result<Arc<Self>, String> {
         let views = Arc::new(Views::new(&config, &registry, &env));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
@@ -55,9 +63,10 @@ impl Gateway {
             write_wait: config.write_wait,
             read_wait: config.read_wait,
         });
-        let snapshots = config.snapshot_dir.as_ref();
-        let snapshots =
-            snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
+        let snapshots = match &config.snapshot_dir {
+            Some(folder) => Snapshots::open(folder, config.snapshot_every, &views, &registry, &env)?,
+            None => None,
+        };
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -75,7 +84,7 @@ impl Gateway {
         let request_prefix = u32::from_be_bytes([a, b, c, d]);
         let metrics = HttpMetrics::new();
         let requests = AtomicU64::new(0);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             config,
             registry,
             env,
@@ -90,7 +99,7 @@ impl Gateway {
             encoders: Arc::new(Semaphore::new(STREAMS_MAX)),
             request_prefix,
             requests,
-        })
+        }))
     }
 
     /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.

@@ -143,7 +143,11 @@ impl Settings {
         Ok(settings)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Whether the API's address may be as open as it is; of a store alone nobody asks.
+    ///
+    /// # Errors
+    /// What to say besides.
+    pub fn check_listen(&self) -> anyhow::Result<()> {
         if self.anonymous.is_none() && !is_loopback(self.listen.ip()) {
             bail!(
                 "listen: {} can be reached from other machines, and this gateway lets everyone in; say with \
@@ -151,6 +155,10 @@ impl Settings {
                 self.listen
             );
         }
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
         if let Some(url) = &self.public_url {
             let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
             let fits = rest.is_some_and(|rest| {

@@ -130,7 +130,7 @@ impl Cluster {
             snapshot_every: Duration::from_secs(3600),
         };
         let env: Arc<dyn Env> = Arc::clone(&process) as Arc<dyn Env>;
-        let gateway = Gateway::start(config, self.registry.clone(), client, env);
+        let gateway = Gateway::start(config, self.registry.clone(), client, env).unwrap();
         self.world.note(format_args!("gateway {number} starts as {incarnation}"));
         GatewaySlot { process, gateway, incarnation }
     }
