@@ -8,6 +8,7 @@ mod cors;
 mod deleted;
 mod entity;
 mod idempotency;
+mod lists;
 mod negotiation;
 mod operation;
 mod patch;
