@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
-use crate::http::{Incoming, Outgoing, STREAMS_MAX, handle};
+use crate::http::{BATCHES_MAX, Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
 use crate::views::{Follow, Progress, Snapshots, Views};
@@ -34,6 +34,8 @@ pub struct Gateway {
     pub(crate) metrics: HttpMetrics,
     /// Places for streams that are compressed.
     pub(crate) encoders: Arc<Semaphore>,
+    /// Places for batches.
+    pub(crate) batches: Arc<Semaphore>,
     request_prefix: u32,
     requests: AtomicU64,
 }
@@ -97,6 +99,7 @@ impl Gateway {
             documents: OnceLock::new(),
             metrics,
             encoders: Arc::new(Semaphore::new(STREAMS_MAX)),
+            batches: Arc::new(Semaphore::new(BATCHES_MAX)),
             request_prefix,
             requests,
         }))

@@ -1,5 +1,6 @@
 //! What each route does.
 
+mod batch;
 mod idempotency;
 mod list;
 mod operation;
@@ -7,6 +8,7 @@ mod read;
 mod system;
 mod write;
 
+pub(crate) use batch::BATCHES_MAX;
 pub(crate) use list::list;
 pub(crate) use operation::operation;
 pub(crate) use read::get;
