@@ -13,6 +13,7 @@ use stream::Stream;
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
+use crate::feed::Feed;
 use crate::http::{Incoming, Outgoing, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
@@ -28,6 +29,7 @@ pub struct Gateway {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) feed: Arc<Feed>,
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
@@ -55,6 +57,14 @@ impl Gateway {
         let snapshots = config.snapshot_dir.as_ref();
         let snapshots =
             snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
+        let feed = Arc::new(Feed::new(
+            config.feed.clone(),
+            Arc::clone(&stream),
+            registry.clone(),
+            Arc::clone(&views),
+            Arc::clone(&progress),
+            Arc::clone(&env),
+        ));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -64,6 +74,7 @@ impl Gateway {
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
             progress: Arc::clone(&progress),
+            feed: Arc::clone(&feed),
             snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
@@ -81,6 +92,7 @@ impl Gateway {
             retrieves,
             ready,
             progress,
+            feed,
             snapshots,
             documents: OnceLock::new(),
             metrics,

@@ -5,6 +5,7 @@ mod conditions;
 mod consistency;
 mod cors;
 pub(crate) mod cursor;
+mod event_stream;
 mod handlers;
 mod middleware;
 mod outgoing;

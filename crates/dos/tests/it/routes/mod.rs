@@ -1,4 +1,5 @@
 mod bad_input;
+mod changes;
 mod collection;
 mod conditions;
 mod connections;
@@ -6,6 +7,7 @@ mod consistency;
 mod cors;
 mod deleted;
 mod entity;
+mod event_stream;
 mod idempotency;
 mod operation;
 mod patch;

@@ -2,11 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
+use super::changes::{STREAM, STREAM_PARAMETERS, stream_content};
 use super::shared::{
     DEPRECATION, PREFERENCE, REPLAYED, TOKEN, accepted, add_problems, header_references, headers_of, one_example,
     parameter_references, problem_response,
 };
 use super::{Names, OLD_PATHS, capital, reference};
+
+/// What an event tells, in short.
+const STREAM_DATA: &str = "{\"id\":\"019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a\",\"name\":\"..\"}";
 
 /// On responses that depend on who asks, and for what.
 const VARY: (&str, &str) = ("Vary", "Vary");
@@ -49,22 +53,30 @@ impl Place<'_> {
         let many = &self.names.many;
         let description = format!(
             "All {many}, oldest first, a page at a time. Follow `Link: rel=\"next\"` to the next page; no row comes twice and none \
-            is missed, whatever is written meanwhile. An empty list is `[]`."
+            is missed, whatever is written meanwhile. An empty list is `[]`.{STREAM}"
         );
-        let operation = self.operation("list", &["Limit", "Cursor"], &format!("List {many}"), &description);
+        let operation = self.operation(
+            "list",
+            &[&["Limit", "Cursor"][..], &STREAM_PARAMETERS].concat(),
+            &format!("List {many}"),
+            &description,
+        );
         let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), VARY];
         let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
-        let ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
+        let mut ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
+        ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
         self.finish(operation, [("200", ok)], &READ_PROBLEMS)
     }
 
     fn get(&self) -> Value {
         let one = &self.names.one;
-        let description = format!("The current view of the {one}, full: every field, `null` where unset.");
+        let description = format!("The current view of the {one}, full: every field, `null` where unset.{STREAM}");
         let parameters = ["Id", "IfMatch", "IfUnmodifiedSince", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
+        let parameters = [&parameters[..], &STREAM_PARAMETERS].concat();
         let operation = self.operation("get", &parameters, &format!("Read {}", self.names.a), &description);
         let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), VARY];
-        let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
+        let mut ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
+        ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
         let problems = [&READ_PROBLEMS[..], &["NotFound", "Gone", "ConditionFailed"]].concat();
         self.finish(operation, [("200", ok), ("304", unchanged)], &problems)

@@ -1,5 +1,6 @@
 //! What each route does.
 
+mod changes;
 mod idempotency;
 mod list;
 mod operation;
@@ -7,6 +8,7 @@ mod read;
 mod system;
 mod write;
 
+pub(crate) use changes::{Scope, follow, poll};
 pub(crate) use list::list;
 pub(crate) use operation::operation;
 pub(crate) use read::get;

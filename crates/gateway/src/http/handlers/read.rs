@@ -26,7 +26,7 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
     Ok(answer(call, &held))
 }
 
-async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
+pub(super) async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     let views = &call.gateway.views;
     let look = match views.look(key) {
         Look::Unknown => views.recall(key).await,
