@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
+use crate::feed::Feed;
 use crate::http::{BATCHES_MAX, Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
@@ -29,6 +30,7 @@ pub struct Gateway {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) feed: Arc<Feed>,
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
@@ -69,6 +71,14 @@ impl Gateway {
             Some(folder) => Snapshots::open(folder, config.snapshot_every, &views, &registry, &env)?,
             None => None,
         };
+        let feed = Arc::new(Feed::new(
+            config.feed.clone(),
+            Arc::clone(&stream),
+            registry.clone(),
+            Arc::clone(&views),
+            Arc::clone(&progress),
+            Arc::clone(&env),
+        ));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -78,6 +88,7 @@ impl Gateway {
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
             progress: Arc::clone(&progress),
+            feed: Arc::clone(&feed),
             snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
@@ -95,6 +106,7 @@ impl Gateway {
             retrieves,
             ready,
             progress,
+            feed,
             snapshots,
             documents: OnceLock::new(),
             metrics,
