@@ -1,4 +1,4 @@
-//! Cursors of lists: as text, and with the checksum made good, since anyone can compute it.
+//! Cursors of lists, and positions of the views: as text, and with the checksum made good, since anyone can compute it.
 
 #![no_main]
 
@@ -10,8 +10,8 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::{Action, Command, CommandId, Key, ListQuery, Registry, Timestamp};
-use gateway::Cursor;
+use contract::{Action, Command, CommandId, Key, ListQuery, Registry, Sort, SortBy, Timestamp};
+use gateway::{Cursor, Position};
 use libfuzzer_sys::fuzz_target;
 use twox_hash::XxHash3_64;
 
@@ -19,12 +19,17 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(checks::entity::registry);
 
 /// Whether the text is a cursor; one that is is written and read as the same, and the command made from it can be read.
 fn cursor(text: &str) -> bool {
+    if let Some(position) = Position::decode(text) {
+        assert_eq!(Position::decode(&position.encode()).as_ref(), Some(&position));
+    }
     let Some(cursor) = Cursor::decode(text) else { return false };
     assert_eq!(Cursor::decode(&cursor.encode()).as_ref(), Some(&cursor));
+    let by = if cursor.after.time().is_some() { SortBy::Created } else { SortBy::Name };
+    let sort = Sort { by, descending: false };
     let command = Command {
         id: CommandId::parse("019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f").expect("a UUID"),
         key: Key::list(REGISTRY.iter().next().expect("a type").name().clone()),
-        action: Action::List(ListQuery { limit: 50, after: Some(cursor.after), ..ListQuery::default() }),
+        action: Action::List(ListQuery { limit: 50, sort, after: Some(cursor.after), ..ListQuery::default() }),
         precondition: None,
         idempotency: None,
         time: Timestamp::default(),

@@ -72,6 +72,8 @@ slugs! {
     StorageFull = 503 "storage-full" "The disk is full";
     /// The gateway is starting or shutting down. Try again after `Retry-After` seconds, or ask another instance.
     NotReady = 503 "not-ready" "The gateway is not ready";
+    /// This instance has not yet seen all that the request's `Consistency-Token` tells of; nothing was done. Try again after `Retry-After` seconds, with the same token.
+    Behind = 503 "behind" "This instance is behind";
     /// The latest view of this entity could not be read from the stream, and an older one would be wrong. The operator's log says why.
     UnreadableView = 503 "unreadable-view" "The entity's latest view cannot be read";
     /// It is not known whether the write happened. Ask the operation at `Location`, or read the entity, before you send it again.

@@ -9,14 +9,15 @@ use contract::{Env, Registry};
 use http::{Request, Response};
 use http_body_util::Full;
 use stream::Stream;
+use tokio::sync::Semaphore;
 
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
-use crate::http::{Incoming, handle};
+use crate::http::{Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
-use crate::views::{Follow, Snapshots, Views};
+use crate::views::{Follow, Progress, Snapshots, Views};
 
 /// What every request is answered from.
 pub struct Gateway {
@@ -27,9 +28,12 @@ pub struct Gateway {
     pub(crate) dispatch: Arc<Dispatch>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    pub(crate) progress: Arc<Progress>,
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
+    /// Places for streams that are compressed.
+    pub(crate) encoders: Arc<Semaphore>,
     request_prefix: u32,
     requests: AtomicU64,
 }
@@ -49,6 +53,7 @@ impl Gateway {
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
         let ready = Arc::new(Ready::new());
+        let progress = Arc::new(Progress::new());
         let dispatch = Arc::new(Dispatch {
             stream: Arc::clone(&stream),
             registry: registry.clone(),
@@ -70,6 +75,7 @@ impl Gateway {
             answers,
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
+            progress: Arc::clone(&progress),
             snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
@@ -86,16 +92,18 @@ impl Gateway {
             dispatch,
             retrieves,
             ready,
+            progress,
             snapshots,
             documents: OnceLock::new(),
             metrics,
+            encoders: Arc::new(Semaphore::new(STREAMS_MAX)),
             request_prefix,
             requests,
         }))
     }
 
     /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.
-    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Full<Bytes>> {
+    pub async fn answer(self: &Arc<Self>, anonymous: Access, request: Request<Bytes>) -> Response<Outgoing> {
         handle(self, anonymous, request.map(|body| Incoming::Whole(Full::new(body)))).await
     }
 

@@ -6,6 +6,7 @@ mod docs;
 mod gateway;
 mod http;
 mod metrics;
+mod position;
 mod ready;
 #[cfg(test)]
 mod test_env;
@@ -15,5 +16,6 @@ pub use config::{Access, Config, ViewMode};
 pub use docs::{API_VERSION, openapi, to_yaml};
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;
-pub use http::serve;
+pub use http::{Cut, Outgoing, serve};
+pub use position::Position;
 pub use views::SharedCache;

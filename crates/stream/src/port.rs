@@ -4,6 +4,8 @@
 //! partition (`contract::partition::of_key`). Durability: an acknowledged append survives the end of any process
 //! and, where the adapter says so, of any machine. Repeats: an adapter never stores one append twice.
 
+use std::time::Duration;
+
 use contract::{Offset, Partition, Record, Stored, Topic};
 use thiserror::Error;
 
@@ -21,6 +23,12 @@ pub trait Stream: Send + Sync + 'static {
     /// one of them fails: those after it may be stored all the same, and it may itself be stored later, if it is unknown.
     /// Dropping the future does not take the append back.
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError>;
+
+    /// How long the stream, or a part of it, has not been reached, so that tails may lack what is new; none while all of it
+    /// is. An adapter in the process itself is always there.
+    fn away_for(&self) -> Option<Duration> {
+        None
+    }
 
     /// First and next offset of every partition, in the order of their numbers.
     async fn bounds(&self, topic: Topic) -> Result<Vec<Bounds>, StreamError>;

@@ -302,8 +302,8 @@ impl Settings {
             instance: instance.to_owned(),
             batch_max: self.store.batch_max,
             outcome_retention: Duration::from_secs(self.store.outcome_retention_hours.saturating_mul(3600)),
-            // A materialised view answers its lists itself.
-            lists: self.views == Views::OnDemand,
+            // A materialised view answers its lists itself, but gateways that nobody here knows of may share a PostgreSQL.
+            lists: self.store.lists.or_else(|| (!self.shares_database()).then_some(self.views == Views::OnDemand)),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use contract::Env;
 use dos::env::System;
-use dos::serve::Running;
-use dos::settings::Settings;
+use dos::serve::{Door, Running};
+use dos::settings::{Role, Settings};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -72,6 +72,7 @@ pub(crate) struct Api {
     client: reqwest::Client,
     url: String,
     _folder: Option<TempDir>,
+    _door: Option<Door>,
 }
 
 impl Api {
@@ -88,7 +89,24 @@ impl Api {
         bounded(running.ready()).await;
         let url = format!("http://{}", running.address().unwrap());
         let client = client();
-        Self { running: Some(running), settings, shape, client, url, _folder: None }
+        Self { running: Some(running), settings, shape, client, url, _folder: None, _door: None }
+    }
+
+    /// Another gateway of the same system; where the system has room for one only, another way into that.
+    pub(crate) async fn second(&self) -> Self {
+        if self.shape.is_scaled() {
+            let env: Arc<dyn Env> = Arc::new(System::new());
+            let settings = self.settings.clone();
+            let running = Running::start_as(Role::Gateway, &settings, env, None).await.unwrap();
+            bounded(running.ready()).await;
+            let url = format!("http://{}", running.address().unwrap());
+            let (shape, client) = (self.shape, client());
+            return Self { running: Some(running), settings, shape, client, url, _folder: None, _door: None };
+        }
+        let door = self.running.as_ref().unwrap().open_door().await.unwrap();
+        let url = format!("http://{}", door.address);
+        let (settings, shape, client) = (self.settings.clone(), self.shape, client());
+        Self { running: None, settings, shape, client, url, _folder: None, _door: Some(door) }
     }
 
     /// Stops the system in order and starts it again on the same data.

@@ -10,6 +10,8 @@ mod events;
 mod harness;
 mod openapi;
 mod overload;
+#[path = "../shared/random.rs"]
+mod random;
 mod readme;
 mod routes;
 mod scaled;

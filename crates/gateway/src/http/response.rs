@@ -4,19 +4,20 @@ use bytes::Bytes;
 use contract::{Problem, Retry, Slug};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use http_body_util::Full;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A response whose body is at hand.
-pub(crate) type Answered = Response<Full<Bytes>>;
+use super::outgoing::Outgoing;
+
+/// A response.
+pub(crate) type Answered = Response<Outgoing>;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const VARY_READS: HeaderValue = HeaderValue::from_static("Accept, Authorization");
+pub(crate) const VARY_READS: HeaderValue = HeaderValue::from_static("Accept, Authorization");
 
 /// The answer to a head that did not arrive in time; there is no request yet that it could belong to.
 pub(crate) const SLOW_HEAD: &str = concat!(
@@ -122,7 +123,7 @@ fn body<'a>(problem: &'a Problem, context: Context<'a>) -> Body<'a> {
 pub(crate) fn problem(failure: Failure, context: Context<'_>) -> Answered {
     let slug = failure.problem.slug;
     let bytes = serde_json::to_vec(&body(&failure.problem, context)).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(bytes)));
+    let mut response = Response::new(Bytes::from(bytes).into());
     *response.status_mut() = StatusCode::from_u16(slug.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);
@@ -140,7 +141,7 @@ pub(crate) fn problem(failure: Failure, context: Context<'_>) -> Answered {
 
 /// A body of JSON that may be kept and checked again: what a read gives.
 pub(crate) fn read(object: Bytes) -> Answered {
-    let mut response = Response::new(Full::new(object));
+    let mut response = Response::new(object.into());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CACHE_CONTROL, NO_CACHE);
@@ -150,7 +151,7 @@ pub(crate) fn read(object: Bytes) -> Answered {
 
 /// A body of JSON that nobody may keep.
 pub(crate) fn unstored(status: StatusCode, object: Bytes) -> Answered {
-    let mut response = Response::new(Full::new(object));
+    let mut response = Response::new(object.into());
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);

@@ -13,7 +13,7 @@ use contract::{EntityId, Env, Key, Registry, ReplyBody, Stored, Topic};
 use stream::{Stream, StreamError};
 use tracing::{error, info, warn};
 
-use super::{Held, Loading, Snapshots, Views};
+use super::{Held, Loading, Progress, Snapshots, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::metrics::UNREADABLE;
@@ -37,6 +37,7 @@ pub(crate) struct Follow {
     pub(crate) answers: Arc<Answers>,
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
+    pub(crate) progress: Arc<Progress>,
     /// Of a materialised view, if there are to be any.
     pub(crate) snapshots: Option<Arc<Snapshots>>,
     pub(crate) env: Arc<dyn Env>,
@@ -73,6 +74,7 @@ impl Follow {
                 (ViewMode::OnDemand, _) => views.iter().map(|bounds| bounds.end).collect(),
             };
             self.views.begin(&topology.cluster, &starts, &self.stream);
+            self.progress.begin(&topology.cluster, &starts);
             self.views.expect(views.iter().zip(&starts).map(|(bounds, from)| bounds.end.saturating_sub(*from)).sum());
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
@@ -173,6 +175,8 @@ impl Follow {
             return;
         }
         self.views.passed(course.partition, course.next);
+        self.progress.apply(course.partition, course.next);
+        self.progress.ring();
         if let Some(snapshots) = &self.snapshots {
             snapshots.passed(course.partition, course.next);
         }
@@ -196,6 +200,7 @@ impl Follow {
             Ok(view) => view,
             Err(error) => return self.unreadable(stored, &error),
         };
+        let (partition, next) = (stored.partition, stored.offset + 1);
         // A type that this gateway does not serve is passed over.
         let Some(entity_type) = self.registry.get(view.entity_type) else { return };
         let name = entity_type.name();
@@ -203,14 +208,18 @@ impl Follow {
             let Some(id) = EntityId::parse(view.id) else { return };
             let key = Key::new(name.clone(), id);
             self.retrieves.detach(name, view.id);
+            self.progress.see(partition, next);
             self.views.delete(&key, view.version, stored);
+            self.progress.apply(partition, next);
             return self.answers.deleted(&key, view.correlation, view.version);
         };
         match Held::new(entity_type, view.id, view.version, view.time, object, view.data_schema) {
             Ok(held) => {
                 // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
+                self.progress.see(partition, next);
                 self.views.apply(name, &held, stored, loading);
+                self.progress.apply(partition, next);
                 self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {

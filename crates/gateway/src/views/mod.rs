@@ -1,9 +1,13 @@
 //! The current complete view of each entity, kept close.
 
+mod collection;
 mod follow;
 mod held;
+mod index;
 mod materialised;
 mod on_demand;
+mod progress;
+mod rows;
 mod shared;
 mod snapshot;
 mod sorted;
@@ -17,6 +21,8 @@ pub(crate) use follow::Follow;
 pub(crate) use held::Held;
 pub(crate) use materialised::{Loading, Materialised};
 pub(crate) use on_demand::{Boarding, Flights, OnDemand};
+pub(crate) use progress::Progress;
+pub(crate) use rows::Page;
 pub(crate) use shared::Entry;
 use shared::Shared;
 pub use shared::SharedCache;

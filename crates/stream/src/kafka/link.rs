@@ -20,6 +20,10 @@ use tokio::sync::Notify;
 pub(super) struct Link {
     env: Arc<dyn Env>,
     up: AtomicBool,
+    /// Brokers answer, and every partition has a leader.
+    whole: AtomicBool,
+    /// When all of it was last seen to be there, in milliseconds of the monotonic clock.
+    whole_at: AtomicU64,
     /// Since when brokers answer and every partition has a leader.
     whole_since: Mutex<Option<Duration>>,
     /// Lost connections so far: where none was lost, nothing was sent twice.
@@ -34,10 +38,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(env: Arc<dyn Env>) -> Self {
+    pub(super) fn new(env: &Arc<dyn Env>) -> Self {
         Self {
-            env,
+            env: Arc::clone(env),
             up: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
+            whole_at: AtomicU64::new(0),
             whole_since: Mutex::default(),
             losses: AtomicU64::new(0),
             leaders: RwLock::default(),
@@ -45,6 +51,16 @@ impl Link {
             grown: OnceLock::new(),
             look: Notify::new(),
         }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.env.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long some of it has not been seen.
+    pub(super) fn away_for(&self) -> Option<Duration> {
+        let seen = self.whole_at.load(Ordering::SeqCst);
+        (!self.is_whole()).then(|| Duration::from_millis(self.now().saturating_sub(seen)))
     }
 
     /// An error that is no single message's.
@@ -77,6 +93,7 @@ impl Link {
             *lock(&self.reason) = reason;
             *lock(&self.whole_since) = None;
         }
+        self.whole.store(false, Ordering::SeqCst);
         if self.up.swap(false, Ordering::SeqCst) {
             tracing::warn!(reason = self.reason(), "no broker can be reached");
         }
@@ -89,6 +106,10 @@ impl Link {
         let (before, now) = (count(&known), count(&leaders));
         *known = leaders;
         drop(known);
+        if now == 0 {
+            self.whole_at.store(self.now(), Ordering::SeqCst);
+        }
+        self.whole.store(now == 0, Ordering::SeqCst);
         if !self.up.swap(true, Ordering::SeqCst) {
             tracing::info!("the brokers are reached");
         }
@@ -101,8 +122,7 @@ impl Link {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
-        self.up.load(Ordering::SeqCst) && leaders.iter().flatten().all(|has| *has)
+        self.whole.load(Ordering::SeqCst)
     }
 
     /// Whether nothing was missing for so long: a client that got nowhere meanwhile has lost its way.

@@ -2,10 +2,12 @@
 
 use contract::Slug;
 use contract::id::EntityId;
+use contract::list::IDS_MAX;
 use serde_json::{Map, Value, json};
 
 use super::example::{ETAG, ID, OPERATION};
 use super::reference;
+use crate::http::cursor::CHARS_MAX;
 
 /// Parameters. Optional ones have no example: interactive references would send it along unasked.
 pub(super) fn parameters() -> Value {
@@ -31,13 +33,27 @@ pub(super) fn parameters() -> Value {
         },
         "Limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
             "The most rows of a page. It may hold fewer; only a missing `rel=\"next\"` ends the list."),
-        "Cursor": query("cursor", json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[A-Za-z0-9_-]+$"}),
-            "Where the page begins: opaque, from the `Link` of the page before."),
+        "Cursor": query("cursor", json!({"type": "string", "minLength": 1, "maxLength": CHARS_MAX, "pattern": "^[A-Za-z0-9_-]+$"}),
+            "Where the page begins: opaque, from the `Link` of the page before, and good for the same filters and order only."),
+        "Ids": {
+            "name": "ids", "in": "query", "required": false, "style": "form", "explode": false,
+            "description": "Only these, in this order, whatever `sort` says; those that do not exist or do not fit are left out.",
+            "schema": {"type": "array", "minItems": 1, "maxItems": IDS_MAX, "uniqueItems": true,
+                "items": {"type": "string", "pattern": EntityId::PATTERN}},
+        },
+        "ModifiedAfter": query("modified_after", json!({"type": "string", "format": "date-time"}),
+            "Only those whose `updated` is later."),
+        "Sort": query("sort", json!({"type": "string", "default": "created",
+                "enum": ["created", "-created", "updated", "-updated", "name", "-name"]}),
+            "The order; with `-` the last ones first. `name` is the field that names an entity, without its case, and what has none is \
+            last both ways. Equal ones go by id."),
         "Timestamps": query("timestamps", json!({"type": "string", "enum": ["keep"]}),
             "`keep` stores `created` and `updated` as sent, for imports and restores; else they are ignored."),
         "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
             of the write; `respond-async` does not wait and gives `202`; `return=minimal` leaves the object out of the answer. \
             `Preference-Applied` says what was heeded."),
+        "Wait": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30) for the operation to end. \
+            `Preference-Applied` says how long it was."),
         "CreateCondition": header("If-None-Match", text(), "RFC 9110. `*` creates the entity at this id, and changes nothing where it \
             exists (`412`); with ETags in double quotes, separated by commas, nothing is changed while one of them is current."),
         "WriteIfMatch": header("If-Match", text(), "RFC 9110. The ETag that you changed, in double quotes (several are separated \
@@ -59,6 +75,9 @@ pub(super) fn parameters() -> Value {
             only without `If-None-Match`."),
         "CacheControl": header("Cache-Control", json!({"type": "string"}), "`no-cache` has the data store asked, whatever the \
             gateway holds. Slower, and never needed to read your own write."),
+        "ConsistencyToken": header("Consistency-Token", json!({"type": "string", "minLength": 1, "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]+$"}),
+            "The token of an earlier answer, of any instance: this one answers once it has seen all that the token tells of, or \
+            `503` with `Retry-After` where that takes too long."),
         "RequestId": header("X-Request-ID", text(), "Your label of this request; it may repeat. Without one the gateway \
             makes one."),
     })
@@ -70,6 +89,8 @@ pub(super) fn headers() -> Value {
     let seconds = json!({"type": "integer", "minimum": 0});
     json!({
         "ETag": header("The version's strong validator, opaque.", ETAG),
+        "ListETag": header("A weak validator of the page, opaque: any change to its rows, their order, the number of all or the next page \
+            changes it.", "W/\"3f0c9a54be1d7e20\""),
         "LastModified": header("When the version was made (RFC 9110). Sent once that second is over.", "Tue, 24 Nov 2026 09:30:00 GMT"),
         "Location": header("The entity's path.", &format!("/provider/{ID}")),
         "OperationLocation": header("Where to ask what became of the write.", &format!("/operation/{OPERATION}")),
@@ -79,10 +100,12 @@ pub(super) fn headers() -> Value {
         "SuccessorVersion": header("`rel=\"successor-version\"` is the path to use instead; on lists also `rel=\"next\"`.",
             "</provider>; rel=\"successor-version\""),
         "Deprecation": header("Since when this path is deprecated (RFC 9745).", "@1795478400"),
-        "TotalCount": {"description": "How many entities of the type there are.", "schema": seconds, "example": 2857},
+        "TotalCount": {"description": "How many fit, on all pages.", "schema": seconds, "example": 2857},
         "CacheControl": header("RFC 9111. `no-cache` on reads (`private, no-cache` where credentials were \
             sent): keep it, and ask whether it is current; else `no-store`.", "no-cache"),
         "Vary": header("Request headers that the response depends on.", "Accept, Authorization"),
+        "Age": {"description": "While the event stream is away, at least how many seconds old the view is (RFC 9111).", "schema": seconds, "example": 12},
+        "ContentEncoding": header("Where `Accept-Encoding` asked for it and the body is not short.", "gzip"),
         "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
         "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
         "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
@@ -90,6 +113,8 @@ pub(super) fn headers() -> Value {
         "AcceptPatch": header("What a `PATCH` takes (RFC 5789).", "application/merge-patch+json"),
         "IdempotentReplayed": header("`true`: this is the first answer to the idempotency key, given again.", "true"),
         "AcceptEncoding": header("Where the body was encoded: the encodings that are read, which is none (RFC 9110).", "identity"),
+        "ConsistencyToken": header("Send it with your next request, to whichever instance: you read there what you wrote here. \
+            Opaque; the latest one stands for all before it.", "Ab0bT5Wq3cYzqO0eBAMMAAGLx2hJ"),
         "ContentSecurityPolicy": header("What the page may load.", "default-src 'none'"),
         "ContentTypeOptions": header("`nosniff`: the media type is as it says.", "nosniff"),
     })
@@ -136,7 +161,7 @@ const RESPONSES: &[(&str, &[Slug])] = &[
     ("Internal", &[Slug::Internal]),
     ("ReadFailed", &[Slug::CommandFailed, Slug::Internal]),
     ("WriteFailed", &[Slug::CommandFailed, Slug::Internal]),
-    ("Unavailable", &[Slug::NotReady, Slug::Overloaded, Slug::UnreadableView, Slug::StreamUnreachable]),
+    ("Unavailable", &[Slug::NotReady, Slug::Overloaded, Slug::UnreadableView, Slug::StreamUnreachable, Slug::Behind]),
     (
         "WriteUnavailable",
         &[
@@ -146,6 +171,7 @@ const RESPONSES: &[(&str, &[Slug])] = &[
             Slug::NotReady,
             Slug::OutcomeUnknown,
             Slug::UnreadableView,
+            Slug::Behind,
         ],
     ),
     ("NoAnswer", &[Slug::NoAnswer]),
@@ -180,19 +206,30 @@ pub(super) fn problem_response(description: &str, examples: Map<String, Value>, 
     })
 }
 
+/// The header that tells how old a view is.
+pub(super) const AGE: (&str, &str) = ("Age", "Age");
+
+/// The header of what may be compressed.
+pub(super) const COMPRESSED: (&str, &str) = ("Content-Encoding", "ContentEncoding");
+
 /// The header that tells which preferences a write heeded, whatever came of it.
 pub(super) const PREFERENCE: (&str, &str) = ("Preference-Applied", "PreferenceApplied");
 
 /// The header that tells of an answer that was given before.
 pub(super) const REPLAYED: (&str, &str) = ("Idempotent-Replayed", "IdempotentReplayed");
 
+/// The header that another instance wants to see.
+pub(super) const TOKEN: (&str, &str) = ("Consistency-Token", "ConsistencyToken");
+
 fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
     match component {
-        "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE],
-        "Unavailable" => &[("Retry-After", "RetryAfter")],
+        "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE, TOKEN],
+        "Unavailable" => &[("Retry-After", "RetryAfter"), TOKEN],
+        "NotFound" | "Gone" => &[AGE, TOKEN],
+        "ConditionFailed" => &[TOKEN],
         "WriteFailed" => &[PREFERENCE],
-        "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED],
-        "KeyReused" => &[PREFERENCE],
+        "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED, TOKEN],
+        "KeyReused" => &[PREFERENCE, TOKEN],
         "PatchMediaType" => &[("Accept-Encoding", "AcceptEncoding"), ("Accept-Patch", "AcceptPatch")],
         "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
         "MethodNotAllowed" => &[("Allow", "Allow")],
@@ -224,7 +261,7 @@ pub(super) fn headers_of(reference: &str) -> Value {
 
 /// The `202` of a write.
 pub(super) fn accepted(more: &[(&str, &str)]) -> Value {
-    let own = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), PREFERENCE, ("Vary", "Vary")];
+    let own = [("Location", "OperationLocation"), ("Retry-After", "RetryAfter"), PREFERENCE, TOKEN, ("Vary", "Vary")];
     let headers = [&own, more].concat();
     json!({
         "description": "The command is stored and will be carried out; what became of it is not known yet, because the client asked \

@@ -5,7 +5,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use contract::{EntityId, Key, Slug};
 use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 
 use super::super::conditions::{holds, not_modified};
 use super::super::middleware::Call;
@@ -54,7 +53,7 @@ async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
 fn answer(call: &Call<'_>, held: &Held) -> Answered {
     let etag = held.etag();
     let mut response = if not_modified(&call.parts.headers, held, &etag) {
-        let mut response: Answered = Response::new(Full::default());
+        let mut response: Answered = Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().insert(http::header::CACHE_CONTROL, response::NO_CACHE);
         response.headers_mut().insert(http::header::VARY, HeaderValue::from_static("Accept, Authorization"));

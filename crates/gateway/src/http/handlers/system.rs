@@ -4,7 +4,6 @@ use bytes::Bytes;
 use contract::Slug;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::Full;
 use serde_json::json;
 
 use super::super::conditions::is_known;
@@ -74,6 +73,7 @@ fn document(call: &Call<'_>, document: &Document, content_type: &'static str) ->
         response.headers_mut().remove(CONTENT_TYPE);
     } else {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.extensions_mut().insert(document.gzip.clone());
     }
     response::set(&mut response, ETAG, &document.etag);
     Ok(response)
@@ -85,11 +85,12 @@ pub(crate) fn docs(call: &Call<'_>, path: &str) -> Result<Answered, Failure> {
         return Err(Failure::new(Slug::NotFound, "the API reference has no such file; it begins at /docs"));
     };
     let known = is_known(&call.parts.headers, &asset.etag);
-    let mut response = Response::new(Full::new(if known { Bytes::new() } else { asset.bytes }));
+    let mut response = Response::new(if known { Bytes::new() } else { asset.bytes }.into());
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+        response.extensions_mut().insert(asset.gzip.clone());
     }
     page(&mut response, CSP);
     response::set(&mut response, ETAG, &asset.etag);
@@ -102,7 +103,7 @@ pub(crate) fn problem_page(call: &Call<'_>, slug: &str) -> Result<Answered, Fail
     let Some(html) = crate::docs::problem_page(slug) else {
         return Err(Failure::new(Slug::NotFound, "there is no problem of this name"));
     };
-    let mut response = Response::new(Full::new(html.into()));
+    let mut response = Response::new(Bytes::from(html).into());
     response.headers_mut().insert(CONTENT_TYPE, HTML);
     page(&mut response, PROBLEM_CSP);
     Ok(response)

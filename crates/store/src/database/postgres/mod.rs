@@ -139,6 +139,17 @@ impl Database for Postgres {
         outbox::standing(&self.pool, partition).await
     }
 
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        let keeps = migrate::keeps_index(&self.pool, wanted.unwrap_or(true)).await?;
+        if wanted.is_none_or(|wanted| wanted == keeps) {
+            return Ok(keeps);
+        }
+        Err(Error::Broken(format!(
+            "all stores of a database keep an index of lists or none does, and this one began with store.lists = {keeps}; set that, \
+             or change it for all as docs/operations.md says"
+        )))
+    }
+
     async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
         index::make(&self.pool, types).await
     }

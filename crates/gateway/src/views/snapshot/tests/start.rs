@@ -19,7 +19,7 @@ use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::ready::Ready;
 use crate::test_env::env;
-use crate::views::{Follow, Look, Materialised, Views};
+use crate::views::{Follow, Look, Materialised, Progress, Views};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const KEYS: usize = 12;
@@ -89,6 +89,7 @@ impl System {
             answers: Arc::new(Answers::new(10, Arc::clone(&views))),
             retrieves: Arc::new(Retrieves::new(Arc::clone(&views), self.registry.clone())),
             ready: Arc::clone(&ready),
+            progress: Arc::new(Progress::new()),
             snapshots: snapshots.clone(),
             env: Arc::clone(&self.env),
         };

@@ -1,0 +1,68 @@
+//! `Consistency-Token`: what a client read or wrote on one instance, it never misses on another.
+
+use contract::Slug;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::request::header_error;
+use super::response::{Answered, Failure};
+use crate::gateway::Gateway;
+use crate::position::{self, Position};
+
+pub(crate) const CONSISTENCY_TOKEN: HeaderName = HeaderName::from_static("consistency-token");
+
+/// Waits until everything that the request's token tells of has been applied here.
+pub(crate) async fn wait(gateway: &Gateway, headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(token) = read(headers)? else { return Ok(()) };
+    let progress = &gateway.progress;
+    if !progress.knows(&token) {
+        return Err(header_error(
+            &CONSISTENCY_TOKEN,
+            "belongs to another event stream than this gateway's; leave it out",
+        ));
+    }
+    if progress.reach(&token, &*gateway.env, gateway.config.read_wait).await {
+        return Ok(());
+    }
+    let seconds = gateway.config.read_wait.as_secs_f32();
+    let detail = format!("this instance has not reached the token's position within {seconds} s; nothing was done");
+    let failure = Failure::new(Slug::Behind, detail);
+    let mut merged = progress.applied(position::hour(gateway.env.now())).unwrap_or_else(|| token.clone());
+    merged.merge(&token);
+    Err(failure.with(CONSISTENCY_TOKEN, &merged.encode()))
+}
+
+fn read(headers: &HeaderMap) -> Result<Option<Position>, Failure> {
+    let mut values = headers.get_all(&CONSISTENCY_TOKEN).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let token = value.to_str().ok().and_then(Position::decode).filter(|_| values.next().is_none());
+    token.map(Some).ok_or_else(|| {
+        header_error(
+            &CONSISTENCY_TOKEN,
+            "is none of this gateway's; send that of an earlier answer as it is, once, or none",
+        )
+    })
+}
+
+/// The token of an answer to a read, taken before it looks: whoever follows the changes from there misses none that the
+/// answer does not show. It is never behind the request's own, which was waited for.
+pub(crate) fn before(gateway: &Gateway) -> Option<HeaderValue> {
+    value(gateway.progress.applied_text(position::hour(gateway.env.now())))
+}
+
+/// The token of an answer to a write, taken once it is known: it covers what the write led to, or what it was refused for.
+pub(crate) fn after(gateway: &Gateway) -> Option<HeaderValue> {
+    value(gateway.progress.seen_text(position::hour(gateway.env.now())))
+}
+
+fn value(text: Option<String>) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(text?)).ok()
+}
+
+/// Adds a token to an answer or a failure.
+pub(crate) fn stamp(answered: &mut Result<Answered, Failure>, token: Option<HeaderValue>) {
+    let Some(token) = token else { return };
+    match answered {
+        Ok(response) => drop(response.headers_mut().insert(CONSISTENCY_TOKEN, token)),
+        Err(failure) => failure.headers.push((CONSISTENCY_TOKEN, token)),
+    }
+}

@@ -1,0 +1,179 @@
+//! How far the tails of the views have come, for whoever waits for it or tells of it.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use contract::{Env, Offset, Partition};
+use tokio::sync::watch;
+
+use crate::position::{self, ClusterHash, Position};
+
+/// Read by every request and written by the tails, each of which has its own partition: no lock is in the way of either.
+pub(crate) struct Progress {
+    /// Set once the stream has told where its partitions begin.
+    topic: OnceLock<Topic>,
+    /// Rung after each step of a tail.
+    step: watch::Sender<()>,
+}
+
+struct Topic {
+    cluster: ClusterHash,
+    partitions: Vec<Passed>,
+}
+
+struct Passed {
+    /// What lies before it is applied, or about to be: a read may show it already.
+    seen: AtomicU64,
+    /// What lies before it is applied.
+    applied: AtomicU64,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { topic: OnceLock::new(), step: watch::Sender::new(()) }
+    }
+
+    /// The tails begin at these offsets of this cluster.
+    pub(crate) fn begin(&self, cluster: &str, at: &[Offset]) {
+        let passed = |at: &Offset| Passed { seen: AtomicU64::new(*at), applied: AtomicU64::new(*at) };
+        let topic = Topic { cluster: position::cluster_hash(cluster), partitions: at.iter().map(passed).collect() };
+        // Set once: the tails begin once.
+        let _ = self.topic.set(topic);
+    }
+
+    /// A record is about to be applied.
+    pub(crate) fn see(&self, partition: Partition, next: Offset) {
+        if let Some(passed) = self.partition(partition) {
+            passed.seen.store(next, Ordering::Release);
+        }
+    }
+
+    /// Everything before an offset has been applied. Comes before the answer to the write that the record is of.
+    pub(crate) fn apply(&self, partition: Partition, next: Offset) {
+        if let Some(passed) = self.partition(partition) {
+            passed.seen.store(next, Ordering::Release);
+            passed.applied.store(next, Ordering::Release);
+        }
+    }
+
+    /// Wakes who waits.
+    pub(crate) fn ring(&self) {
+        self.step.send_replace(());
+    }
+
+    /// Rings after each step of a tail.
+    pub(crate) fn steps(&self) -> watch::Receiver<()> {
+        self.step.subscribe()
+    }
+
+    /// What has been applied; a read that begins now lacks nothing of it. None before the stream was reached.
+    pub(crate) fn applied(&self, hour: u64) -> Option<Position> {
+        self.position(hour, |passed| &passed.applied)
+    }
+
+    /// The same as text.
+    pub(crate) fn applied_text(&self, hour: u64) -> Option<String> {
+        self.text(hour, |passed| &passed.applied)
+    }
+
+    /// Up to everything that an answer from here may show, as text.
+    pub(crate) fn seen_text(&self, hour: u64) -> Option<String> {
+        self.text(hour, |passed| &passed.seen)
+    }
+
+    /// Whether a position is one of this stream.
+    pub(crate) fn knows(&self, position: &Position) -> bool {
+        let fits =
+            |topic: &Topic| topic.cluster == position.cluster && topic.partitions.len() == position.offsets.len();
+        self.topic.get().is_some_and(fits)
+    }
+
+    /// Whether everything before a position has been applied.
+    pub(crate) fn has_reached(&self, position: &Position) -> bool {
+        let Some(topic) = self.topic.get() else { return false };
+        let mut both = topic.partitions.iter().zip(&position.offsets);
+        both.all(|(passed, wanted)| passed.applied.load(Ordering::Acquire) >= *wanted)
+    }
+
+    /// Waits until everything before a position has been applied; false where that takes too long.
+    pub(crate) async fn reach(&self, position: &Position, env: &dyn Env, patience: Duration) -> bool {
+        if self.has_reached(position) {
+            return true;
+        }
+        let mut steps = self.steps();
+        let reached = async {
+            // Looked at after it was subscribed to: a step in between rings.
+            while !self.has_reached(position) {
+                if steps.changed().await.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::select! {
+            biased;
+            reached = reached => reached,
+            () = env.sleep(patience) => false,
+        }
+    }
+
+    fn partition(&self, partition: Partition) -> Option<&Passed> {
+        self.topic.get()?.partitions.get(usize::try_from(partition).ok()?)
+    }
+
+    fn position(&self, hour: u64, of: fn(&Passed) -> &AtomicU64) -> Option<Position> {
+        let Topic { cluster, partitions } = self.topic.get()?;
+        let offsets = partitions.iter().map(|passed| of(passed).load(Ordering::Acquire)).collect();
+        Some(Position { cluster: *cluster, hour, offsets })
+    }
+
+    fn text(&self, hour: u64, of: fn(&Passed) -> &AtomicU64) -> Option<String> {
+        let Topic { cluster, partitions } = self.topic.get()?;
+        let offsets = partitions.iter().map(|passed| of(passed).load(Ordering::Acquire));
+        Some(position::encode(*cluster, hour, offsets))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::test_env::env;
+
+    #[tokio::test]
+    async fn who_waits_is_woken_once_all_partitions_are_there() {
+        let (progress, env) = (Arc::new(Progress::new()), env());
+        assert_eq!(progress.applied_text(0), None);
+        progress.begin("here", &[3, 0]);
+        progress.see(1, 8);
+        progress.apply(1, 7);
+        let wanted = Position { offsets: vec![4, 7], ..progress.applied(5).unwrap() };
+        assert!(progress.knows(&wanted) && !progress.has_reached(&wanted));
+        assert!(!progress.knows(&Position { cluster: [0; 8], ..wanted.clone() }));
+        assert!(!progress.knows(&Position { offsets: vec![1], ..wanted.clone() }));
+        assert!(!progress.reach(&wanted, &*env, Duration::from_millis(20)).await, "not without partition 0");
+
+        let (waits, theirs, position) = (Arc::clone(&progress), Arc::clone(&env), wanted.clone());
+        let waiter = async move { waits.reach(&position, &*theirs, Duration::from_secs(20)).await };
+        let tail = async {
+            env.sleep(Duration::from_millis(20)).await;
+            progress.apply(0, 4);
+            progress.ring();
+        };
+        assert!(tokio::join!(waiter, tail).0);
+        assert!(progress.has_reached(&wanted));
+    }
+
+    #[test]
+    fn what_is_seen_may_be_ahead_of_what_is_applied() {
+        let progress = Progress::new();
+        progress.begin("here", &[3]);
+        progress.see(0, 4);
+        let offset = |text: Option<String>| Position::decode(&text.unwrap()).unwrap().offsets[0];
+        assert_eq!((offset(progress.applied_text(1)), offset(progress.seen_text(1))), (3, 4));
+        progress.apply(0, 4);
+        assert_eq!((offset(progress.applied_text(1)), offset(progress.seen_text(1))), (4, 4));
+    }
+}
