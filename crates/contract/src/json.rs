@@ -146,13 +146,18 @@ fn malformed(error: serde_json::Error) -> JsonError {
 
 /// Builds a `Value` like serde_json's own visitor, but refuses repeated keys and deep nesting.
 #[derive(Clone, Copy)]
-struct Strict<'a> {
+pub(crate) struct Strict<'a> {
     depth: usize,
     /// Set where a double may stand for an integer that was longer: the visitor cannot see which it was.
     huge: &'a Cell<bool>,
 }
 
-impl Strict<'_> {
+impl<'a> Strict<'a> {
+    /// For a value within an object; `huge` is set where a number is beyond what an integer can be.
+    pub(crate) fn within(huge: &'a Cell<bool>) -> Self {
+        Self { depth: 1, huge }
+    }
+
     fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
         let depth = self.depth + 1;
         if depth > DEPTH_MAX {

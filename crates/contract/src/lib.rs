@@ -26,7 +26,7 @@ pub use env::Env;
 pub use etag::ETag;
 pub use id::{CommandId, EntityId, Key, OperationId, TypeName};
 pub use idempotency::{Digest, Idempotency};
-pub use list::{ListPosition, ListQuery, Sort, SortBy, SortKey};
+pub use list::{KeyRef, ListPosition, ListQuery, PositionRef, Sort, SortBy, SortKey};
 pub use precondition::Precondition;
 pub use problem::{FieldError, Problem, Retry, Slug};
 pub use record::{Headers, Offset, Partition, Record, Stored, Topic};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::entity::EntityType;
 use crate::id::EntityId;
@@ -91,6 +92,38 @@ pub enum SortKey {
     Unnamed,
 }
 
+/// A [`ListPosition`] that lies elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PositionRef<'a> {
+    /// What the list is sorted by.
+    pub key: KeyRef<'a>,
+    /// The row's id.
+    pub id: &'a str,
+}
+
+/// A [`SortKey`] that lies elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyRef<'a> {
+    /// `created` or `updated`.
+    Time(Timestamp),
+    /// The [`name_key`] of its label.
+    Name(&'a str),
+    /// It has no label.
+    Unnamed,
+}
+
+impl PositionRef<'_> {
+    /// A copy; none where the id is none.
+    pub fn to_owned(self) -> Option<ListPosition> {
+        let key = match self.key {
+            KeyRef::Time(time) => SortKey::Time(time),
+            KeyRef::Name(name) => SortKey::Name(name.to_owned()),
+            KeyRef::Unnamed => SortKey::Unnamed,
+        };
+        Some(ListPosition { key, id: EntityId::parse(self.id)? })
+    }
+}
+
 impl Sort {
     /// Reads `created`, `updated` or `name`, with `-` before it for descending.
     pub fn parse(text: &str) -> Option<Self> {
@@ -110,13 +143,14 @@ impl Sort {
     }
 
     /// How two rows stand to each other.
-    pub fn compare(self, one: &ListPosition, other: &ListPosition) -> std::cmp::Ordering {
-        let named = |position: &ListPosition| position.key == SortKey::Unnamed;
-        let order = one.cmp(other);
-        named(one).cmp(&named(other)).then(if self.descending { order.reverse() } else { order })
+    pub fn compare(self, one: PositionRef<'_>, other: PositionRef<'_>) -> std::cmp::Ordering {
+        let unnamed = |position: PositionRef<'_>| position.key == KeyRef::Unnamed;
+        let order = one.cmp(&other);
+        unnamed(one).cmp(&unnamed(other)).then(if self.descending { order.reverse() } else { order })
     }
 
-    fn takes(self, key: &SortKey) -> bool {
+    /// Whether rows are sorted by such a key.
+    pub fn takes(self, key: &SortKey) -> bool {
         matches!((self.by, key), (SortBy::Created | SortBy::Updated, SortKey::Time(_)))
             || matches!((self.by, key), (SortBy::Name, SortKey::Name(_) | SortKey::Unnamed))
     }
@@ -139,6 +173,16 @@ impl ListPosition {
         Self { key: SortKey::Time(time), id }
     }
 
+    /// The same, borrowed.
+    pub fn as_ref(&self) -> PositionRef<'_> {
+        let key = match &self.key {
+            SortKey::Time(time) => KeyRef::Time(*time),
+            SortKey::Name(name) => KeyRef::Name(name),
+            SortKey::Unnamed => KeyRef::Unnamed,
+        };
+        PositionRef { key, id: self.id.as_str() }
+    }
+
     /// The time it is sorted by, if it is sorted by one.
     pub const fn time(&self) -> Option<Timestamp> {
         match self.key {
@@ -152,6 +196,31 @@ impl ListQuery {
     /// Whether it is the whole list of a type in the default order, page by page.
     pub fn is_plain(&self) -> bool {
         self.filter.is_empty() && self.modified_after.is_none() && self.ids.is_none() && self.sort.is_default()
+    }
+
+    /// Whether an entity is what the filters ask for. Which ids are asked for is not looked at.
+    pub fn matches(&self, entity_type: &EntityType, fields: &Map<String, Value>, updated: Timestamp) -> bool {
+        let one_of = |name: &String, terms: &[String]| {
+            self.filter.get(name).is_none_or(|values| values.iter().any(|value| terms.contains(value)))
+        };
+        self.modified_after.is_none_or(|after| updated > after)
+            && entity_type.terms(fields).all(|(field, terms)| one_of(&field.name, &terms))
+    }
+
+    /// An entity's place in the order.
+    pub fn position(
+        &self,
+        entity_type: &EntityType,
+        fields: &Map<String, Value>,
+        (created, updated): (Timestamp, Timestamp),
+        id: EntityId,
+    ) -> ListPosition {
+        let key = match self.sort.by {
+            SortBy::Created => SortKey::Time(created),
+            SortBy::Updated => SortKey::Time(updated),
+            SortBy::Name => entity_type.name_key(fields).map_or(SortKey::Unnamed, SortKey::Name),
+        };
+        ListPosition { key, id }
     }
 
     /// Everything that is wrong with it for this type, by the names of the query's parameters.
@@ -267,7 +336,7 @@ mod tests {
         let order = |descending| {
             let sort = Sort { by: SortBy::Name, descending };
             let mut numbers: Vec<_> = (0..4).rev().collect();
-            numbers.sort_by(|a, b| sort.compare(&rows[*a], &rows[*b]));
+            numbers.sort_by(|a, b| sort.compare(rows[*a].as_ref(), rows[*b].as_ref()));
             numbers
         };
         assert_eq!((order(false), order(true)), (vec![0, 1, 2, 3], vec![2, 1, 0, 3]));

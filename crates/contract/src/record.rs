@@ -41,33 +41,88 @@ impl Topic {
     }
 }
 
-/// The headers of a record, in order, in one buffer: per header `u16` name length, `u32` value length (both big
-/// endian), name, value. Durable: the embedded stream stores these bytes.
+/// Names that are stored as a number: what the attributes of this contract's events are called. Durable: a name keeps its
+/// place for ever, and new ones come at the end.
+macro_rules! known {
+    ($($code:literal $name:literal)*) => {
+        const fn known(code: u8) -> Option<&'static str> {
+            match code { $($code => Some($name),)* _ => None }
+        }
+
+        fn code(name: &str) -> u8 {
+            match name { $($name => $code,)* _ => SPELLED }
+        }
+    };
+}
+
+known! {
+    1 "ce_specversion"
+    2 "ce_id"
+    3 "ce_source"
+    4 "ce_type"
+    5 "ce_subject"
+    6 "ce_time"
+    7 "ce_dataschema"
+    8 "ce_correlationid"
+    9 "ce_version"
+    10 "ce_viewtime"
+    11 "ce_precondition"
+    12 "ce_idempotencykey"
+    13 "ce_fingerprint"
+    14 "ce_operation"
+    15 "ce_requestid"
+    16 "ce_traceparent"
+    17 "content-type"
+}
+
+/// Instead of a code: the name follows.
+const SPELLED: u8 = 0;
+/// Instead of a value's length in one byte: it follows in four.
+const LONG: u8 = u8::MAX;
+/// What a header counts for besides its name and value.
+const HEADER_BYTES: usize = 6;
+
+/// The headers of a record, in order, in one buffer. Per header: the name, as a byte that stands for it or as 0, `u16` length
+/// and the name itself; then the value, as a byte for its length, or 255 and `u32` length, and the value itself. Numbers are big
+/// endian. Durable: the embedded stream stores these bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Bytes);
 
 impl Headers {
     /// Encodes name-value pairs. A name longer than 65,535 bytes or a value longer than 4 GiB is cut.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
-        let mut buffer = BytesMut::with_capacity(512);
+        let mut buffer = BytesMut::with_capacity(384);
         for (name, value) in pairs {
-            let name = &name.as_bytes()[..name.len().min(usize::from(u16::MAX))];
-            let value = &value[..value.len().min(u32::MAX as usize)];
-            buffer.put_u16(name.len() as u16);
-            buffer.put_u32(value.len() as u32);
-            buffer.put_slice(name);
-            buffer.put_slice(value);
+            Self::put(&mut buffer, name, value);
         }
         Self(buffer.freeze())
+    }
+
+    /// Encodes one more, behind those in the buffer.
+    pub fn put(buffer: &mut BytesMut, name: &str, value: &[u8]) {
+        let code = code(name);
+        buffer.put_u8(code);
+        if code == SPELLED {
+            let name = &name.as_bytes()[..name.len().min(usize::from(u16::MAX))];
+            buffer.put_u16(name.len() as u16);
+            buffer.put_slice(name);
+        }
+        let value = &value[..value.len().min(u32::MAX as usize)];
+        if value.len() < usize::from(LONG) {
+            buffer.put_u8(value.len() as u8);
+        } else {
+            buffer.put_u8(LONG);
+            buffer.put_u32(value.len() as u32);
+        }
+        buffer.put_slice(value);
     }
 
     /// The same and one more, at the end.
     #[must_use]
     pub fn with(&self, name: &str, value: &[u8]) -> Self {
-        let more = Self::from_pairs([(name, value)]);
-        let mut buffer = BytesMut::with_capacity(self.0.len() + more.0.len());
+        let mut buffer = BytesMut::with_capacity(self.0.len() + name.len() + value.len() + HEADER_BYTES + 2);
         buffer.put_slice(&self.0);
-        buffer.put_slice(&more.0);
+        Self::put(&mut buffer, name, value);
         Self(buffer.freeze())
     }
 
@@ -86,6 +141,11 @@ impl Headers {
         &self.0
     }
 
+    /// What they take where names are written out, with a few bytes more for each.
+    pub fn size_bytes(&self) -> usize {
+        self.iter().map(|(name, value)| HEADER_BYTES + name.len() + value.len()).sum()
+    }
+
     /// Name and value of each header, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest: &[u8] = &self.0;
@@ -102,11 +162,24 @@ impl Headers {
     }
 
     fn split(rest: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-        let (sizes, rest) = rest.split_first_chunk::<6>()?;
-        let name_len = usize::from(u16::from_be_bytes([sizes[0], sizes[1]]));
-        let value_len = u32::from_be_bytes([sizes[2], sizes[3], sizes[4], sizes[5]]) as usize;
-        let (name, rest) = rest.split_at_checked(name_len)?;
-        let (value, rest) = rest.split_at_checked(value_len)?;
+        let (&number, rest) = rest.split_first()?;
+        let (name, rest) = if number == SPELLED {
+            let (length, rest) = rest.split_first_chunk()?;
+            let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+            // One spelling each, so that equal headers are equal bytes.
+            let has_code = str::from_utf8(name).is_ok_and(|name| code(name) != SPELLED);
+            (!has_code).then_some((name, rest))?
+        } else {
+            (known(number)?.as_bytes(), rest)
+        };
+        let (&length, rest) = rest.split_first()?;
+        let (value, rest) = if length == LONG {
+            let (length, rest) = rest.split_first_chunk()?;
+            let length = u32::from_be_bytes(*length);
+            (length >= u32::from(LONG)).then(|| rest.split_at_checked(length as usize))??
+        } else {
+            rest.split_at_checked(usize::from(length))?
+        };
         Some((name, value, rest))
     }
 }
@@ -125,7 +198,7 @@ pub struct Record {
 impl Record {
     /// Bytes that count against a stream's message limit.
     pub fn size_bytes(&self) -> usize {
-        self.key.len() + self.headers.as_bytes().len() + self.value.len()
+        self.key.len() + self.headers.size_bytes() + self.value.len()
     }
 }
 
@@ -146,20 +219,43 @@ mod tests {
 
     #[test]
     fn headers_round_trip() {
-        let headers = Headers::from_pairs([("ce_id", &b"1"[..]), ("empty", b""), ("ce_id", b"2")]);
+        let long = vec![b'x'; 300];
+        for name in (1..=u8::MAX).map_while(known) {
+            assert_eq!(known(code(name)), Some(name));
+        }
+        let pairs = [
+            ("ce_id", &b"1"[..]),
+            ("ce_subject", &long[..254]),
+            ("ce_type", &long[..255]),
+            ("empty", b""),
+            ("ce_id", &long),
+        ];
+        let headers = Headers::from_pairs(pairs);
         assert_eq!(headers.get("ce_id"), Some(&b"1"[..]));
         assert_eq!(headers.get("empty"), Some(&b""[..]));
-        assert_eq!(headers.iter().count(), 3);
+        let read: Vec<_> = headers.iter().map(|(name, value)| (std::str::from_utf8(name).unwrap(), value)).collect();
+        assert_eq!(read, pairs);
         assert_eq!(Headers::from_bytes(headers.as_bytes().clone()), Some(headers.clone()));
         assert_eq!(headers.with("more", b"3").get("more"), Some(&b"3"[..]));
-        assert_eq!(headers.with("more", b"3").iter().count(), 4);
+        assert_eq!(headers.with("more", b"3").iter().count(), 6);
+        assert!(headers.size_bytes() >= headers.as_bytes().len());
     }
 
     #[test]
     fn damaged_headers_are_noticed() {
-        let good = Headers::from_pairs([("ce_id", &b"1"[..])]);
-        for cut in 1..good.as_bytes().len() {
-            assert_eq!(Headers::from_bytes(good.as_bytes().slice(..cut)), None);
+        let value = vec![b'x'; 300];
+        for name in ["ce_id", "spelled"] {
+            let good = Headers::from_pairs([(name, &value[..])]);
+            for cut in 1..good.as_bytes().len() {
+                assert_eq!(Headers::from_bytes(good.as_bytes().slice(..cut)), None);
+            }
+        }
+        for (bytes, why) in [
+            (&[200, 0][..], "no name has this number"),
+            (b"\0\0\x05ce_id\x00", "the name has a number"),
+            (b"\x01\xff\0\0\0\x01x", "the length fits in a byte"),
+        ] {
+            assert_eq!(Headers::from_bytes(Bytes::copy_from_slice(bytes)), None, "{why}");
         }
     }
 }

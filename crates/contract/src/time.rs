@@ -90,12 +90,30 @@ fn offset_minutes(text: &[u8]) -> Option<i64> {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let t = EPOCH.saturating_add(SignedDuration::from_secs(self.as_seconds()));
-        let (year, month, day) = (t.year(), t.month(), t.day());
-        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", t.hour(), t.minute(), t.second())?;
-        match self.0.rem_euclid(1000) {
-            0 => f.write_str("Z"),
-            millis => write!(f, ".{millis:03}Z"),
-        }
+        let millis = self.0.rem_euclid(1000);
+        // By hand: each write formats five, and the numbers' own formatting took more time than all else here.
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut write = |at: usize, number: i64, digits: usize| {
+            let mut rest = number;
+            for place in text[at..at + digits].iter_mut().rev() {
+                *place = b'0' + rest.rem_euclid(10) as u8;
+                rest = rest.div_euclid(10);
+            }
+        };
+        write(0, t.year().into(), 4);
+        write(5, t.month().into(), 2);
+        write(8, t.day().into(), 2);
+        write(11, t.hour().into(), 2);
+        write(14, t.minute().into(), 2);
+        write(17, t.second().into(), 2);
+        write(20, millis, 3);
+        let text: &[u8] = if millis == 0 {
+            text[19] = b'Z';
+            &text[..20]
+        } else {
+            &text
+        };
+        f.write_str(str::from_utf8(text).unwrap_or_default())
     }
 }
 

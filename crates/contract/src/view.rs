@@ -5,6 +5,11 @@ use bytes::Bytes;
 use crate::id::{CommandId, EntityId, Key};
 use crate::time::Timestamp;
 
+/// The highest version that an event may carry, 2^53 - 1: what every JSON reader, Redis' scripts and PostgreSQL hold exactly.
+/// A writer that made a thousand versions of one entity every second would need 285,000 years to get there, so a higher one is damaged
+/// or forged, and taken for a view it would hide every later view of its entity.
+pub const VERSION_MAX: u64 = (1 << 53) - 1;
+
 /// One version of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {

@@ -1,9 +1,18 @@
 //! The real world: the system's clock and randomness, Tokio's timers and tasks.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use contract::env::BoxFuture;
 use contract::{Env, Timestamp};
+
+/// So many are asked for at once: a write needs three, and each question is a system call.
+const POOL_IDS: usize = 64;
+
+thread_local! {
+    /// Random bytes that nobody was given yet.
+    static POOL: RefCell<Vec<[u8; 10]>> = const { RefCell::new(Vec::new()) };
+}
 
 /// The [`Env`] of the running program.
 #[derive(Debug)]
@@ -37,13 +46,18 @@ impl Env for System {
     }
 
     fn random(&self) -> [u8; 10] {
-        let mut bytes = [0; 10];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            // Ids that can be guessed or repeat would be worse than none.
-            tracing::error!(%error, "the system has no randomness; ending");
-            std::process::abort();
-        }
-        bytes
+        POOL.with_borrow_mut(|pool| {
+            if pool.is_empty() {
+                let mut bytes = [[0; 10]; POOL_IDS];
+                if let Err(error) = getrandom::fill(bytes.as_flattened_mut()) {
+                    // Ids that can be guessed or repeat would be worse than none.
+                    tracing::error!(%error, "the system has no randomness; ending");
+                    std::process::abort();
+                }
+                pool.extend(bytes);
+            }
+            pool.pop().unwrap_or_default()
+        })
     }
 
     fn sleep(&self, duration: Duration) -> BoxFuture<()> {

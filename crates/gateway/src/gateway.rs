@@ -9,12 +9,13 @@ use contract::{Env, Registry};
 use http::{Request, Response};
 use http_body_util::Full;
 use stream::Stream;
+use tokio::sync::Semaphore;
 
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
 use crate::feed::Feed;
-use crate::http::{Incoming, Outgoing, handle};
+use crate::http::{Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
 use crate::views::{Follow, Progress, Snapshots, Views};
@@ -33,6 +34,8 @@ pub struct Gateway {
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
+    /// Places for streams that are compressed.
+    pub(crate) encoders: Arc<Semaphore>,
     request_prefix: u32,
     requests: AtomicU64,
 }
@@ -96,6 +99,7 @@ impl Gateway {
             snapshots,
             documents: OnceLock::new(),
             metrics,
+            encoders: Arc::new(Semaphore::new(STREAMS_MAX)),
             request_prefix,
             requests,
         })

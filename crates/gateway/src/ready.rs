@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+/// What is said of a stream that a person must mend.
+pub(crate) const UNUSABLE: &str = "cannot be used as it is; the operator's log says what to change";
+
 /// Progress of the tails towards where the topics ended at start.
 #[derive(Debug)]
 pub(crate) struct Ready {
@@ -15,6 +18,8 @@ pub(crate) struct Ready {
     views: OnceLock<Vec<Progress>>,
     /// Why it did not tell yet.
     away: Mutex<&'static str>,
+    /// It was reached, and has changed so that it takes no commands any more.
+    refused: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -32,6 +37,7 @@ impl Ready {
             closing: AtomicBool::new(false),
             views: OnceLock::new(),
             away: Mutex::new("not reached yet"),
+            refused: AtomicBool::new(false),
         }
     }
 
@@ -43,6 +49,11 @@ impl Ready {
     /// Why the stream cannot be used yet, without names of hosts.
     pub(crate) fn away(&self, reason: &'static str) {
         *self.away.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    /// The stream that was reached cannot be used any more. Reads go on from what is there.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Ordering::Release);
     }
 
     /// Says how far a partition's tail has come; true once, when the last of them has come far enough.
@@ -79,6 +90,9 @@ impl Ready {
         if self.closing.load(Ordering::Acquire) {
             errors.insert("gateway", "shutting down".to_owned());
         }
+        if self.refused.load(Ordering::Acquire) {
+            errors.insert("stream", UNUSABLE.to_owned());
+        }
         if !self.is_open() {
             let Some(views) = self.views.get() else {
                 errors.insert("stream", (*self.away.lock().unwrap_or_else(PoisonError::into_inner)).to_owned());
@@ -109,5 +123,7 @@ mod tests {
         assert!(!ready.is_open(), "what was read is put in order first");
         ready.open();
         assert!(ready.is_open() && ready.errors().is_empty());
+        ready.refuse();
+        assert!(ready.is_open() && ready.errors().contains_key("stream"), "reads go on, and it is not ready");
     }
 }

@@ -6,8 +6,10 @@
 pub mod consumer;
 pub mod database;
 pub mod decide;
+mod glance;
 
 pub use consumer::{Config, Status, Store, describe_metrics};
 pub use database::Database;
 pub use database::postgres::{Examined as PostgresExamined, Options as PostgresOptions, Postgres};
 pub use database::sqlite::Sqlite;
+pub use glance::Glance;

@@ -4,6 +4,8 @@
 //! partition (`contract::partition::of_key`). Durability: an acknowledged append survives the end of any process
 //! and, where the adapter says so, of any machine. Repeats: an adapter never stores one append twice.
 
+use std::time::Duration;
+
 use contract::{Offset, Partition, Record, Stored, Topic};
 use thiserror::Error;
 
@@ -11,7 +13,8 @@ use thiserror::Error;
 #[async_trait::async_trait]
 pub trait Stream: Send + Sync + 'static {
     /// What does not change while the topics exist. Costs nothing once it is known; until then it is asked for, and an
-    /// error is not remembered: try again.
+    /// error is not remembered: try again. [`StreamError::Unusable`] after it was known says that it changed all the same, and that
+    /// commands are refused from then on.
     async fn topology(&self) -> Result<Topology, StreamError>;
 
     /// Appends one record to its key's partition and returns where it lies once it is durable.
@@ -21,11 +24,23 @@ pub trait Stream: Send + Sync + 'static {
     /// Dropping the future does not take the append back.
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError>;
 
+    /// How long the stream, or a part of it, has not been reached, so that tails may lack what is new; none while all of it
+    /// is. An adapter in the process itself is always there.
+    fn away_for(&self) -> Option<Duration> {
+        None
+    }
+
     /// First and next offset of every partition, in the order of their numbers.
     async fn bounds(&self, topic: Topic) -> Result<Vec<Bounds>, StreamError>;
 
     /// Reads one partition from an offset on, without end. Every tail sees every record, whoever else reads.
     async fn tail(&self, topic: Topic, partition: Partition, from: Offset) -> Result<Box<dyn Tail>, StreamError>;
+
+    /// The name of the database that carries out this log's commands: the first that claimed it, for ever. A stream that others
+    /// cannot come to with a database of their own says that it is this one.
+    async fn claim(&self, database: &str) -> Result<String, StreamError> {
+        Ok(database.to_owned())
+    }
 
     /// Joins a consumer group: each partition is assigned to one member at a time.
     async fn join(&self, group: &str, topic: Topic) -> Result<Box<dyn Membership>, StreamError>;

@@ -1,9 +1,24 @@
 //! What lists find and sort entities by.
 
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 use super::{EntityType, Field, Kind};
+use crate::json::Strict;
 use crate::list::{FILTER_CHARS_MAX, name_key};
+use crate::time::Timestamp;
+
+/// What lists need of a full object.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listed {
+    /// The fields that were set, of those that lists filter and sort by.
+    pub fields: Map<String, Value>,
+    /// When it was last changed.
+    pub updated: Timestamp,
+}
 
 impl Field {
     /// The one spelling of a filter's value, as [`EntityType::terms`] gives it; the error says what is wrong with it.
@@ -64,6 +79,82 @@ impl EntityType {
         let label = self.label()?.shown(fields);
         if is_unset(label) { None } else { label.as_str().map(name_key) }
     }
+
+    /// Reads no more of a full object than lists need: an index reads millions of them.
+    pub fn listed(&self, object: &[u8]) -> Result<Listed, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_slice(object);
+        let listed = deserializer.deserialize_map(Needed(self))?;
+        deserializer.end()?;
+        Ok(listed)
+    }
+
+    fn is_listed(&self, field: &Field) -> bool {
+        field.filter || self.label().is_some_and(|label| label.name == field.name)
+    }
+}
+
+/// Reads [`Listed`] from an object.
+struct Needed<'a>(&'a EntityType);
+
+/// One key of it.
+enum Key<'a> {
+    Field(&'a Field),
+    Updated,
+    Other,
+}
+
+impl<'de, 'a> DeserializeSeed<'de> for &Needed<'a> {
+    type Value = Key<'a>;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Key<'a>, D::Error> {
+        struct Name<'a>(&'a EntityType);
+        impl<'a> Visitor<'_> for Name<'a> {
+            type Value = Key<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Key<'a>, E> {
+                let field = self.0.field(name).filter(|field| field.name == name && self.0.is_listed(field));
+                Ok(match field {
+                    Some(field) => Key::Field(field),
+                    None if name == "updated" => Key::Updated,
+                    None => Key::Other,
+                })
+            }
+        }
+        deserializer.deserialize_str(Name(self.0))
+    }
+}
+
+impl<'de> Visitor<'de> for Needed<'_> {
+    type Value = Listed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Listed, A::Error> {
+        let (mut fields, mut updated, huge) = (Map::new(), None, Cell::new(false));
+        while let Some(key) = access.next_key_seed(&self)? {
+            match key {
+                Key::Field(field) => {
+                    let value = access.next_value_seed(Strict::within(&huge))?;
+                    if !value.is_null() {
+                        fields.insert(field.name.clone(), value);
+                    }
+                }
+                Key::Updated => {
+                    let text: std::borrow::Cow<'de, str> = access.next_value()?;
+                    updated = Timestamp::parse(&text);
+                }
+                Key::Other => drop(access.next_value::<IgnoredAny>()?),
+            }
+        }
+        let updated = updated.ok_or_else(|| A::Error::custom("it does not say when it was updated"))?;
+        Ok(Listed { fields, updated })
+    }
 }
 
 /// Whether the empty value of a filter finds it.
@@ -104,7 +195,7 @@ fn spell(number: &Number) -> String {
 mod tests {
     use serde_json::json;
 
-    use crate::Registry;
+    use crate::{EntityId, Registry, Timestamp};
 
     #[test]
     fn filters_have_one_spelling_and_find_what_is_shown() {
@@ -135,6 +226,24 @@ mod tests {
         ];
         assert_eq!(terms, expected.map(|(name, terms)| (name.to_owned(), terms.to_owned())));
         assert_eq!(service.name_key(fields.as_object().unwrap()).as_deref(), Some("a"));
+    }
+
+    #[test]
+    fn what_lists_need_is_read_as_from_all_fields() {
+        let registry = Registry::built_in().unwrap();
+        let service = registry.get("service").unwrap();
+        let fields =
+            json!({"name":"A \" \u{e9}","published":0,"description":"long","taxonomy_ids":["b","a"],"event_id":"e"});
+        let fields = fields.as_object().unwrap();
+        let (created, updated) = (Timestamp::from_millis(1), Timestamp::from_millis(2));
+        let object = service.render(&EntityId::parse("x").unwrap(), fields, created, updated);
+        let listed = service.listed(&object).unwrap();
+        assert_eq!(listed.updated, updated);
+        let terms = |fields| service.terms(fields).map(|(field, terms)| (&field.name, terms)).collect::<Vec<_>>();
+        assert_eq!(terms(&listed.fields), terms(fields));
+        assert_eq!(service.name_key(&listed.fields), service.name_key(fields));
+        assert_eq!(listed.fields.get("description"), None);
+        assert!(service.listed(b"{\"name\":\"A\"}").is_err() && service.listed(&object[1..]).is_err());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::id::{CommandId, Key};
 use crate::record::{Headers, Record};
 use crate::time::Timestamp;
+use crate::view::VERSION_MAX;
 
 use super::DecodeError;
 
@@ -104,10 +105,12 @@ impl Attributes<'_> {
         }
     }
 
-    /// The version, which is at least 1.
+    /// The version, within 1 and [`VERSION_MAX`].
     pub(super) fn version(&self) -> Result<Option<u64>, String> {
-        let version = self.version.map(|text| text.parse().ok().filter(|version| *version > 0));
-        version.map(|version| version.ok_or_else(|| "its version is no positive number".to_owned())).transpose()
+        let version = self.version.map(|text| text.parse().ok().filter(|version| (1..=VERSION_MAX).contains(version)));
+        version
+            .map(|version| version.ok_or_else(|| format!("its version is no number from 1 to {VERSION_MAX}")))
+            .transpose()
     }
 }
 

@@ -239,7 +239,7 @@ fn full_object() -> impl Strategy<Value = Bytes> {
 
 pub(crate) fn view() -> impl Strategy<Value = View> {
     let object = option::weighted(0.8, full_object());
-    (key(), 1..=u64::MAX, timestamp(), command_id(), object, text()).prop_map(
+    (key(), 1..=contract::view::VERSION_MAX, timestamp(), command_id(), object, text()).prop_map(
         |(key, version, time, correlation, object, data_schema)| {
             let data_schema = if object.is_some() { data_schema } else { String::new() };
             View { key, version, time, correlation, object, data_schema }
@@ -282,7 +282,7 @@ pub(crate) fn repeat() -> impl Strategy<Value = Repeat> {
         Just(FirstAnswer::Deleted),
         problem().prop_map(FirstAnswer::Rejected),
     ];
-    (command_id(), key(), option::of(1..=u64::MAX), 0..3_u8, answer).prop_map(
+    (command_id(), key(), option::of(1..=contract::view::VERSION_MAX), 0..3_u8, answer).prop_map(
         |(command, key, version, action, answer)| {
             let action = match (&answer, action) {
                 (FirstAnswer::Deleted, _) => WriteAction::Delete,
@@ -310,7 +310,7 @@ pub(crate) fn reply() -> impl Strategy<Value = Reply> {
         outcome().prop_map(ReplyBody::Outcome),
         repeat().prop_map(ReplyBody::Repeated),
     ];
-    (command_id(), key(), any::<bool>(), option::of(1..=u64::MAX), timestamp(), body).prop_map(
+    (command_id(), key(), any::<bool>(), option::of(1..=contract::view::VERSION_MAX), timestamp(), body).prop_map(
         |(correlation, key, is_list, version, time, body)| {
             let needs = matches!(body, ReplyBody::Unchanged(_) | ReplyBody::Retrieved(_));
             let version = if needs { version.or(Some(1)) } else { version };

@@ -93,7 +93,7 @@ pub(crate) fn command(name: &str) -> Command {
     }
 }
 
-fn view() -> View {
+pub(crate) fn view() -> View {
     View {
         key: key(),
         version: 2,

@@ -1,7 +1,8 @@
 //! The native format: what is written is read the same, and nothing that comes along does harm.
 
+use contract::view::VERSION_MAX;
 use contract::wire::cloudevents::{
-    decode_command, decode_reply, decode_view, encode_command, encode_reply, encode_view,
+    decode_command, decode_reply, decode_view, encode_command, encode_reply, encode_view, version_of,
 };
 use contract::{Headers, Record, View};
 use proptest::collection::vec;
@@ -114,6 +115,21 @@ fn damaged_commands_are_refused_or_read_as_what_they_say() {
         let record = encode_command(&command, &registry);
         checks::command(&damages.iter().fold(record, |record, damage| damaged(&record, damage)), &registry);
     });
+}
+
+/// Taken for a view, one with such a version would hide every later view of its entity.
+#[test]
+fn versions_that_no_store_gives_make_no_view() {
+    let view = decode_view(&encode_view(&crate::examples::view(), "/store/1")).unwrap();
+    for version in [0, VERSION_MAX + 1, u64::MAX] {
+        let record = encode_view(&View { version, ..view.clone() }, "/store/1");
+        let error = decode_view(&record).unwrap_err();
+        assert!(error.reason.contains("9007199254740991"), "{error}");
+        assert_eq!(error.key, Some(view.key.clone()), "it is known whose view it is not");
+        assert_eq!(version_of(&record), Some((view.key.clone(), None)));
+    }
+    let highest = View { version: VERSION_MAX, ..view };
+    assert_eq!(decode_view(&encode_view(&highest, "/store/1")), Ok(highest));
 }
 
 #[test]

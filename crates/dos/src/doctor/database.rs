@@ -3,26 +3,24 @@
 use std::sync::Arc;
 
 use contract::Env;
-use store::database::Log;
-use store::{Postgres, PostgresExamined, PostgresOptions};
+use store::{Glance, Postgres, PostgresExamined, PostgresOptions};
 
-use super::{CLOCK_MAX_MS, Findings};
+use super::{CLOCK_MAX_MS, Findings, Tables};
 
 /// The version of the tables that this program writes.
 const VERSION: i64 = store::database::postgres::VERSION;
 
 pub(super) async fn look(
     options: &PostgresOptions,
-    log: Option<&Log>,
     env: &Arc<dyn Env>,
     findings: &mut Findings,
-) -> std::io::Result<()> {
+) -> std::io::Result<Option<Tables>> {
     let before = env.now();
     let examined = match Postgres::examine(options).await {
         Ok(examined) => examined,
         Err(error) => {
             let mend = "check database.url, and that the server runs and lets this user in";
-            return findings.fault("database", &format!("{error}; {mend}"));
+            return findings.fault("database", &format!("{error}; {mend}")).map(|()| None);
         }
     };
     let after = env.now();
@@ -46,40 +44,35 @@ pub(super) async fn look(
         let text = format!("{setting} is off: the server may lose what it acknowledged; set it to on");
         findings.doubt("database", &text)?;
     }
-    tables(&examined, log, findings)
+    tables(&examined, findings)?;
+    let glance = match examined.tables {
+        None => Some(Glance::Empty),
+        Some(VERSION) => Postgres::unmigrated(options).ok().map(Glance::Server),
+        // They are not as this program asks for them.
+        Some(_) => None,
+    };
+    Ok(Some(Tables { log: examined.log, glance }))
 }
 
-fn tables(examined: &PostgresExamined, log: Option<&Log>, findings: &mut Findings) -> std::io::Result<()> {
+fn tables(examined: &PostgresExamined, findings: &mut Findings) -> std::io::Result<()> {
     let schema = &examined.schema;
     if schema.is_empty() {
         let mend = "set database.schema, or the user's search_path";
         return findings.fault("tables", &format!("there is no schema to make them in; {mend}"));
     }
     match examined.tables {
-        None => findings.fine("tables", &format!("none in schema {schema} yet; made at the first start"))?,
+        None => findings.fine("tables", &format!("none in schema {schema} yet; made at the first start")),
         Some(version) if version > VERSION => {
             let text = format!(
                 "those in schema {schema} have version {version}, and this program reads up to {VERSION}; use the newer \
                  program, or restore a backup made before it"
             );
-            findings.fault("tables", &text)?;
+            findings.fault("tables", &text)
         }
         Some(version) if version < VERSION => {
             let text = format!("version {version} in schema {schema}; brought up to {VERSION} at the next start");
-            findings.fine("tables", &text)?;
+            findings.fine("tables", &text)
         }
-        Some(version) => findings.fine("tables", &format!("version {version} in schema {schema}"))?,
-    }
-    match (&examined.log, log) {
-        (Some(theirs), Some(log)) if theirs != log => findings.fault(
-            "tables",
-            &format!(
-                "they belong to the stream {} with {} partitions, and this is {} with {}; use them with that stream, or give \
-                 this one a database or schema of its own (docs/operations.md, \"Another stream\")",
-                theirs.cluster, theirs.partitions, log.cluster, log.partitions
-            ),
-        ),
-        (Some(_), Some(_)) => findings.fine("tables", "they belong to this stream"),
-        _ => Ok(()),
+        Some(version) => findings.fine("tables", &format!("version {version} in schema {schema}")),
     }
 }

@@ -13,28 +13,36 @@ use crate::client::text::thousands;
 const ROOM_DOUBT: u64 = 1 << 30;
 const ROOM_FAULT: u64 = 64 << 20;
 
-pub(super) fn look(folder: &Path, about: &str, env: &Arc<dyn Env>, findings: &mut Findings) -> std::io::Result<()> {
+/// The file, where there is one.
+pub(super) fn look(
+    folder: &Path,
+    about: &str,
+    env: &Arc<dyn Env>,
+    findings: &mut Findings,
+) -> std::io::Result<Option<Follower>> {
     let shown = folder.display();
     if !folder.exists() {
         // It is made with all its parents.
         let parent = folder.ancestors().skip(1).find(|parent| parent.as_os_str().is_empty() || parent.exists());
         let parent = parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         findings.fine(about, &format!("{shown} is not there yet; made at the first start"))?;
-        return room_and_rights(parent, about, env, findings);
+        return room_and_rights(parent, about, env, findings).map(|()| None);
     }
     if !folder.is_dir() {
-        return findings.fault(about, &format!("{shown} is a file, and the data needs a folder; set another one"));
+        let text = format!("{shown} is a file, and the data needs a folder; set another one");
+        return findings.fault(about, &text).map(|()| None);
     }
     room_and_rights(folder, about, env, findings)?;
     if !folder.join("dos.sqlite").exists() {
-        return findings.fine(about, &format!("{shown} has no data yet; made at the first start"));
+        return findings.fine(about, &format!("{shown} has no data yet; made at the first start")).map(|()| None);
     }
     match Follower::open(folder) {
         Ok(follower) => {
             let user = if Embedded::is_open(folder) { "a running process has it" } else { "no process has it" };
-            findings.fine(about, &format!("{shown}, {} partitions; {user}", follower.partitions()))
+            findings.fine(about, &format!("{shown}, {} partitions; {user}", follower.partitions()))?;
+            Ok(Some(follower))
         }
-        Err(error) => findings.fault(about, &error.to_string()),
+        Err(error) => findings.fault(about, &error.to_string()).map(|()| None),
     }
 }
 

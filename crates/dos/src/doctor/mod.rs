@@ -9,6 +9,8 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use contract::Env;
+use store::Glance;
+use store::database::Log;
 
 use crate::client::text::printable;
 use crate::settings::{Location, Role, Settings, Views};
@@ -20,6 +22,24 @@ const GREEN: &str = "\u{1b}[32m";
 const YELLOW: &str = "\u{1b}[33m";
 const RED: &str = "\u{1b}[31m";
 const PLAIN: &str = "\u{1b}[0m";
+
+/// Topics that are in use, and what they say of themselves.
+struct Served {
+    log: Log,
+    /// The database that claimed them.
+    #[cfg(feature = "kafka")]
+    claimed: Option<String>,
+    #[cfg(feature = "kafka")]
+    options: stream::kafka::Options,
+}
+
+/// A store's tables.
+struct Tables {
+    /// The log that they belong to; none before their first use.
+    log: Option<Log>,
+    /// None where they cannot be read.
+    glance: Option<Glance>,
+}
 
 /// What is to be thought of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,28 +135,55 @@ async fn look(
     env: &Arc<dyn Env>,
     findings: &mut Findings,
 ) -> std::io::Result<()> {
-    let log = if settings.kafka.brokers.is_some() { stream(settings, env, findings).await? } else { None };
-    match location {
-        Some(Location::Stream) => file::look(&settings.data_dir, "data folder", env, findings),
-        Some(Location::Folder(folder)) => file::look(&folder, "database", env, findings),
-        Some(Location::Postgres(options)) => database::look(&options, log.as_ref(), env, findings).await,
-        None => findings.fine("database", "none is set: these are a gateway's settings"),
+    let topics = if settings.kafka.brokers.is_some() { stream(settings, env, findings).await? } else { None };
+    let tables = match location {
+        Some(Location::Stream) => return file::look(&settings.data_dir, "data folder", env, findings).map(drop),
+        Some(Location::Folder(folder)) => match file::look(&folder, "database", env, findings)?.map(Glance::of_file) {
+            None => Some(Tables { log: None, glance: Some(Glance::Empty) }),
+            Some(glance) => match glance.and_then(|glance| Ok((glance.log()?, glance))) {
+                Ok((log, glance)) => Some(Tables { log, glance: Some(glance) }),
+                Err(error) => return findings.fault("tables", &error.to_string()),
+            },
+        },
+        Some(Location::Postgres(options)) => database::look(&options, env, findings).await?,
+        None => return findings.fine("database", "none is set: these are a gateway's settings"),
+    };
+    let (Some(topics), Some(Tables { log, glance })) = (topics, tables) else { return Ok(()) };
+    belongs(log.as_ref(), &topics.log, findings)?;
+    match glance.filter(|_| log.is_none_or(|log| log == topics.log)) {
+        Some(glance) => served(&topics, &glance, env, findings).await,
+        None => Ok(()),
     }
 }
 
-/// The log that the database must belong to, as far as it is known.
-#[cfg(feature = "kafka")]
-async fn stream(
-    settings: &Settings,
-    env: &Arc<dyn Env>,
-    findings: &mut Findings,
-) -> std::io::Result<Option<store::database::Log>> {
-    kafka::look(settings, env, findings).await
+/// Whether tables that have a log have this one.
+fn belongs(theirs: Option<&Log>, log: &Log, findings: &mut Findings) -> std::io::Result<()> {
+    match theirs {
+        Some(theirs) if theirs != log => findings.fault(
+            "tables",
+            &format!(
+                "they belong to the stream {} with {} partitions, and this is {} with {}; use them with that stream, or give \
+                 this one a database or schema of its own (docs/operations.md, \"Another stream\")",
+                theirs.cluster, theirs.partitions, log.cluster, log.partitions
+            ),
+        ),
+        Some(_) => findings.fine("tables", "they belong to this stream"),
+        None => Ok(()),
+    }
 }
+
+#[cfg(feature = "kafka")]
+use kafka::{look as stream, served};
 
 /// Settings that name brokers are refused before.
 #[cfg(not(feature = "kafka"))]
 #[expect(clippy::unused_async, reason = "as its namesake with Kafka")]
-async fn stream(_: &Settings, _: &Arc<dyn Env>, _: &mut Findings) -> std::io::Result<Option<store::database::Log>> {
+async fn stream(_: &Settings, _: &Arc<dyn Env>, _: &mut Findings) -> std::io::Result<Option<Served>> {
     Ok(None)
+}
+
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unused_async, reason = "as its namesake with Kafka")]
+async fn served(_: &Served, _: &Glance, _: &Arc<dyn Env>, _: &mut Findings) -> std::io::Result<()> {
+    Ok(())
 }

@@ -128,7 +128,8 @@ mod tests {
     #[test]
     fn text_is_told_from_numbers_by_its_name() {
         let settings = serde_json::to_value(Settings::default()).unwrap();
-        let numbers_without_default = ["stream.partitions", "kafka.replication", "kafka.min_insync_replicas"];
+        let numbers_without_default =
+            ["stream.partitions", "kafka.partitions", "kafka.replication", "kafka.min_insync_replicas"];
         for (name, value) in settings.as_object().unwrap() {
             assert!(!value.is_number() && !value.is_boolean(), "{name}");
             for (inner, value) in value.as_object().into_iter().flatten() {

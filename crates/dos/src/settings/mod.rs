@@ -184,7 +184,7 @@ impl Settings {
             ("stream.retention_hours", self.stream.retention_hours, 24),
             // A body of 1 MiB, written as JSON once more, with its headers.
             ("stream.message_bytes_max", self.stream.message_bytes_max as u64, 2 << 20),
-            ("kafka.partitions", u64::from(self.kafka.partitions), 1),
+            ("kafka.partitions", u64::from(self.kafka.partitions.unwrap_or(1)), 1),
             ("kafka.replication", u64::from(self.kafka.replication.unwrap_or(1)), 1),
             ("kafka.min_insync_replicas", u64::from(self.kafka.min_insync_replicas.unwrap_or(1)), 1),
             ("kafka.retention_hours", self.kafka.retention_hours, 24),
@@ -204,7 +204,7 @@ impl Settings {
         for (name, value, most) in [
             ("http.connections_max", self.http.connections_max as u64, 1 << 20),
             ("stream.partitions", u64::from(self.stream.partitions.unwrap_or(1)), 1024),
-            ("kafka.partitions", u64::from(self.kafka.partitions), 1024),
+            ("kafka.partitions", u64::from(self.kafka.partitions.unwrap_or(1)), 1024),
             ("kafka.message_bytes_max", self.kafka.message_bytes_max as u64, 64 << 20),
             ("kafka.append_timeout_ms", self.kafka.append_timeout_ms, 15 * 60 * 1000),
             ("kafka.session_timeout_ms", self.kafka.session_timeout_ms, 5 * 60 * 1000),

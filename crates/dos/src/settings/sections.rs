@@ -103,8 +103,8 @@ section! {
         topic_prefix: String = String::new(),
         /// Whether missing topics are made.
         create_topics: bool = true,
-        /// Partitions of topics that are made.
-        partitions: u32 = 4,
+        /// Partitions of the topics; not set, those that exist have any number, and those that are made 4.
+        partitions: Option<u32> = None,
         /// Replicas of topics that are made.
         replication: Option<u16> = None,
         /// `min.insync.replicas` of topics that are made.

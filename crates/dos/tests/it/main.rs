@@ -7,9 +7,12 @@ mod data;
 mod deploy;
 mod entity_types;
 mod events;
+mod feed;
 mod harness;
 mod openapi;
 mod overload;
+#[path = "../shared/random.rs"]
+mod random;
 mod readme;
 mod routes;
 mod scaled;

@@ -31,7 +31,7 @@ impl Shape {
             brokers: Some(server("DOS_TEST_KAFKA", "kafka")),
             topic_prefix: format!("it-{name}."),
             // A broker takes its time for each; two are enough for what only several show.
-            partitions: 2,
+            partitions: Some(2),
             ..Kafka::default()
         };
         let (kafka, database) = match self {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use contract::reply::Page;
 use contract::{CommandId, Digest, EntityType, Key, ListQuery, Outcome, Partition, Timestamp};
 use serde_json::value::RawValue;
-use store::database::index::{matches, position};
 use store::database::{
     Batch, Change, Committed, Database, Error, LOAD_BYTES_MAX, Loaded, Log, Marks, Outgoing, PAGE_BYTES_MAX, Standing,
     UNPUBLISHED_BYTES_MAX,
@@ -33,6 +32,7 @@ struct Row {
 #[derive(Default)]
 struct Tables {
     newer: bool,
+    name: Option<String>,
     log: Option<Log>,
     entities: BTreeMap<Key, Revision>,
     indexed: bool,
@@ -149,6 +149,10 @@ impl Database for Connection {
         .await
     }
 
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        self.call(move |tables| Ok(tables.name.get_or_insert(proposed).clone())).await
+    }
+
     fn is_exclusive(&self) -> bool {
         self.model.exclusive
     }
@@ -217,18 +221,18 @@ impl Database for Connection {
                 let place = query.ids.as_ref().map(|ids| ids.iter().position(|asked| asked == id));
                 // Objects of the conformance suite are not always such that fields can be read from them.
                 let fields = entity_type.fields_of(&entity.object).unwrap_or_default();
-                if place != Some(None) && matches(&query, &entity_type, &fields, entity.updated) {
+                if place != Some(None) && query.matches(&entity_type, &fields, entity.updated) {
                     let times = (entity.created, entity.updated);
-                    let position = position(&query, &entity_type, &fields, times, id.clone());
+                    let position = query.position(&entity_type, &fields, times, id.clone());
                     rows.push((place, position, entity.object.clone()));
                 }
             }
-            rows.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| query.sort.compare(&a.1, &b.1)));
+            rows.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| query.sort.compare(a.1.as_ref(), b.1.as_ref())));
             let mut page = Page { items: Vec::new(), total: rows.len() as u64, next: None };
             let (mut last, mut size_bytes) = (None, 0);
             let done = |after: &contract::ListPosition, row: &contract::ListPosition| match &query.ids {
                 Some(ids) => ids.iter().position(|id| *id == row.id) <= ids.iter().position(|id| *id == after.id),
-                None => query.sort.compare(row, after).is_le(),
+                None => query.sort.compare(row.as_ref(), after.as_ref()).is_le(),
             };
             for (_, position, object) in rows {
                 if query.after.as_ref().is_some_and(|after| done(after, &position)) {

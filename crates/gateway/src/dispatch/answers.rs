@@ -9,7 +9,8 @@ use ::metrics::{Gauge, gauge};
 use contract::reply::FirstAnswer;
 use contract::{CommandId, EntityId, Key, Outcome, OutcomeStatus, Reply, ReplyBody, TypeName};
 use moka::sync::Cache;
-use tokio::sync::oneshot;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, oneshot};
 
 use crate::metrics::IN_FLIGHT;
 use crate::views::{Held, Views};
@@ -42,6 +43,8 @@ pub(crate) struct Answers {
     interest: AtomicUsize,
     has_operations: AtomicBool,
     operations: Cache<CommandId, Operation>,
+    /// Told whenever a command is answered.
+    ended: Notify,
     parked: Mutex<HashMap<Key, Vec<Reply>>>,
     parked_count: AtomicUsize,
     views: Arc<Views>,
@@ -63,6 +66,7 @@ impl Answers {
             interest: AtomicUsize::new(0),
             has_operations: AtomicBool::new(false),
             operations: Cache::new(OPERATIONS_MAX),
+            ended: Notify::new(),
             parked: Mutex::default(),
             parked_count: AtomicUsize::new(0),
             views,
@@ -125,6 +129,11 @@ impl Answers {
         self.operations.get(&id)
     }
 
+    /// Completes when the next command is answered, whichever it is.
+    pub(crate) fn next_end(&self) -> Notified<'_> {
+        self.ended.notified()
+    }
+
     /// Delivers the replies of a key whose versions have been reached.
     fn release(&self, key: &Key) {
         let mut due = Vec::new();
@@ -171,7 +180,11 @@ impl Answers {
         } else if self.has_operations.load(Ordering::SeqCst) && self.operations.contains_key(&id) {
             // Under the lock, so that a waiter that lapses meanwhile does not overwrite it.
             self.operations.insert(id, Operation::Done(outcome_of(id, &answer())));
+        } else {
+            return;
         }
+        drop(waiting);
+        self.ended.notify_waiters();
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<CommandId, oneshot::Sender<Answer>>> {

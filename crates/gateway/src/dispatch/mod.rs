@@ -109,6 +109,11 @@ impl Dispatch {
 
     /// Sends a retrieve or list command and waits for its reply.
     pub(crate) async fn ask(&self, command: Command) -> Result<Answer, Problem> {
+        self.ask_within(command, self.read_wait).await
+    }
+
+    /// The same for a reader of another patience.
+    pub(crate) async fn ask_within(&self, command: Command, wait: Duration) -> Result<Answer, Problem> {
         let Some(mut waiter) = Answers::register(&self.answers, command.id) else { return Err(overloaded()) };
         let record = cloudevents::encode_command(&command, &self.registry);
         let exchange = async {
@@ -124,7 +129,7 @@ impl Dispatch {
         tokio::select! {
             biased;
             answer = exchange => answer,
-            () = self.env.sleep(self.read_wait) => Err(no_answer()),
+            () = self.env.sleep(wait) => Err(no_answer()),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 
+use crate::http::Precompressed;
+
 /// What the reference may load: the gateway's own scripts, styles and data, and nothing else. Swagger UI sets styles from script, and
 /// has its icons as `data:` URLs.
 pub(crate) const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
@@ -21,6 +23,7 @@ pub(crate) struct Asset {
     pub(crate) bytes: Bytes,
     /// Its strong validator, in quotes.
     pub(crate) etag: String,
+    pub(crate) gzip: Precompressed,
 }
 
 const INDEX: &str = include_str!("../../assets/docs/index.html");
@@ -54,7 +57,7 @@ pub(crate) fn asset(path: &str) -> Option<Asset> {
 
 fn asset_of(path: &'static str, content_type: &'static str, bytes: Bytes) -> Asset {
     let etag = etag(&bytes);
-    Asset { path, content_type, bytes, etag }
+    Asset { path, content_type, bytes, etag, gzip: Precompressed::default() }
 }
 
 fn etag(bytes: &[u8]) -> String {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use twox_hash::XxHash3_64;
 
 use super::{openapi, to_yaml};
+use crate::http::Precompressed;
 
 /// The version of the API: a superset of the published 1.0.x.
 pub const API_VERSION: &str = "1.1.0";
@@ -37,6 +38,7 @@ pub(crate) struct Documents {
 pub(crate) struct Document {
     pub(crate) bytes: Bytes,
     pub(crate) etag: String,
+    pub(crate) gzip: Precompressed,
 }
 
 impl Documents {
@@ -49,6 +51,6 @@ impl Documents {
 impl Document {
     fn new(text: String) -> Self {
         let etag = format!("\"{:016x}\"", XxHash3_64::oneshot(text.as_bytes()));
-        Self { bytes: text.into(), etag }
+        Self { bytes: text.into(), etag, gzip: Precompressed::default() }
     }
 }

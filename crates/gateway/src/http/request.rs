@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use contract::{FieldError, Problem, Slug};
-use http::header::{ACCEPT, CACHE_CONTROL};
+use http::header::CACHE_CONTROL;
 use http::{HeaderMap, HeaderName};
 use percent_encoding::percent_decode_str;
 
+use super::negotiation::choose;
 use super::response::Failure;
 
-/// The longest that a client may let a write wait.
+pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// The longest that a client may let a write, or the look at an operation, wait.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// Name-value pairs of a query, in order, decoded. A name that is not among `known` is an error that lists those.
@@ -37,11 +40,11 @@ pub(crate) fn query(query: Option<&str>, known: &[&str]) -> Result<Vec<(String, 
     if errors.is_empty() { Ok(pairs) } else { Err(Problem::with_errors(Slug::InvalidRequest, errors).into()) }
 }
 
-fn cut(name: &str) -> String {
+pub(super) fn cut(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-fn decode(text: &str) -> Option<String> {
+pub(super) fn decode(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
@@ -59,60 +62,37 @@ pub(crate) fn wants_no_cache(headers: &HeaderMap) -> bool {
 
 /// Checks that `Accept` allows a media type [RFC 9110 12.5.1].
 pub(crate) fn check_accept(headers: &HeaderMap, offered: &'static str) -> Result<(), Failure> {
-    if accepts(headers, offered) {
-        return Ok(());
-    }
-    Err(Failure::new(Slug::NotAcceptable, format!("{offered} is what this path offers; accept it or leave Accept out")))
+    choose(headers, &[offered]).map(drop)
 }
 
-fn accepts(headers: &HeaderMap, offered: &str) -> bool {
-    let mut best = None;
-    for value in headers.get_all(ACCEPT) {
-        let Ok(value) = value.to_str() else { continue };
-        // An empty list asks for nothing in particular.
-        if value == "*/*" || value == offered || value.trim().is_empty() {
-            return true;
-        }
-        for range in value.split(',').map(str::trim).filter(|range| !range.is_empty()) {
-            let mut parts = range.split(';').map(str::trim);
-            let specificity = specificity(parts.next().unwrap_or_default(), offered);
-            let quality = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q=")));
-            let quality = quality.map_or(1.0, |q| q.parse::<f32>().unwrap_or(0.0));
-            // The most specific range that fits decides, whatever its quality.
-            if let Some(specificity) = specificity
-                && best.is_none_or(|(most, _)| specificity >= most)
-            {
-                best = Some((specificity, quality));
-            }
-        }
-    }
-    match best {
-        Some((_, quality)) => quality > 0.0,
-        // Nothing fits; without any `Accept`, everything does.
-        None => !headers.contains_key(ACCEPT),
-    }
-}
-
-fn specificity(range: &str, offered: &str) -> Option<u8> {
-    let main_type = offered.split('/').next().unwrap_or_default();
-    if range.eq_ignore_ascii_case(offered) {
-        Some(2)
-    } else if range.strip_suffix("/*").is_some_and(|main| main.eq_ignore_ascii_case(main_type)) {
-        Some(1)
-    } else {
-        (range == "*/*").then_some(0)
-    }
-}
-
-/// How long a write is to wait for its view, and what of `Prefer` was heeded [RFC 7240].
-#[derive(Debug, PartialEq, Eq)]
+/// What a client prefers [RFC 7240].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Preference {
-    /// Zero: answer once the stream has the command.
-    pub(crate) wait: Duration,
-    /// For `Preference-Applied`.
-    pub(crate) applied: Option<String>,
+    /// `respond-async`.
+    pub(crate) asynchronous: bool,
+    /// `wait=N`, cut to what is granted.
+    pub(crate) wait: Option<Duration>,
     /// What of the object a write that was carried out is to give back.
     pub(crate) returned: Option<Returned>,
+}
+
+impl Preference {
+    /// How long a write waits for its view; zero: answer once the stream has the command. Both together mean to wait that
+    /// long, and then to answer asynchronously [RFC 7240 4.3], as every write does.
+    pub(crate) fn write_wait(&self, default: Duration) -> Duration {
+        self.wait.unwrap_or(if self.asynchronous { Duration::ZERO } else { default })
+    }
+
+    /// `Preference-Applied`, if any was heeded: of a response that is `accepted`, or one that shows (or was to show) an object.
+    pub(crate) fn applied(&self, accepted: bool, shows_object: bool) -> Option<String> {
+        let mut heeded = Vec::new();
+        if self.asynchronous && accepted {
+            heeded.push("respond-async".to_owned());
+        }
+        heeded.extend(self.wait.map(|wait| format!("wait={}", wait.as_secs())));
+        heeded.extend(self.returned.filter(|_| shows_object).map(|returned| returned.name().to_owned()));
+        (!heeded.is_empty()).then(|| heeded.join(", "))
+    }
 }
 
 /// `return=` [RFC 7240 4.2].
@@ -132,7 +112,7 @@ impl Returned {
 }
 
 /// Reads `Prefer: respond-async`, `wait=N` and `return=`; of one that comes twice the first counts; what is unknown or malformed is passed over, as the RFC says.
-pub(crate) fn preference(headers: &HeaderMap, default: Duration) -> Preference {
+pub(crate) fn preference(headers: &HeaderMap) -> Preference {
     let values = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let mut wait = None;
     let mut asynchronous = false;
@@ -154,16 +134,8 @@ pub(crate) fn preference(headers: &HeaderMap, default: Duration) -> Preference {
             _ => {}
         }
     }
-    match (asynchronous, wait) {
-        // RFC 7240 4.3: together they mean to wait that long, then to answer asynchronously; as every write does.
-        (true, None) => Preference { wait: Duration::ZERO, applied: Some("respond-async".to_owned()), returned },
-        (asynchronous, Some(seconds)) => {
-            let wait = Duration::from_secs(seconds).min(WAIT_MAX);
-            let prefix = if asynchronous { "respond-async, " } else { "" };
-            Preference { wait, applied: Some(format!("{prefix}wait={}", wait.as_secs())), returned }
-        }
-        (false, None) => Preference { wait: default, applied: None, returned },
-    }
+    let wait = wait.map(|seconds| Duration::from_secs(seconds).min(WAIT_MAX));
+    Preference { asynchronous, wait, returned }
 }
 
 /// A token that is fit to be echoed and logged: 1-128 visible ASCII characters, no separators that break a log.
@@ -195,31 +167,25 @@ mod tests {
     }
 
     #[test]
-    fn accept_is_read_by_specificity() {
-        for (value, expected) in [
-            ("*/*", true),
-            ("application/json", true),
-            ("text/html, application/*;q=0.2", true),
-            ("text/html", false),
-            ("application/json;q=0, */*", false),
-            ("application/*;q=0, application/json", true),
-            ("", true),
-        ] {
-            assert_eq!(accepts(&with("accept", value), "application/json"), expected, "{value}");
-        }
-        assert!(accepts(&HeaderMap::new(), "application/json"));
-    }
-
-    #[test]
     fn preferences_are_bounded() {
-        let of = |value| preference(&with("prefer", value), Duration::from_secs(5));
-        assert_eq!(of("respond-async").wait, Duration::ZERO);
-        assert_eq!(of("wait=7").applied.as_deref(), Some("wait=7"));
-        assert_eq!(of("wait=700").applied.as_deref(), Some("wait=30"));
-        assert_eq!(of("respond-async, wait=2").applied.as_deref(), Some("respond-async, wait=2"));
+        let of = |value| preference(&with("prefer", value));
+        let default = Duration::from_secs(5);
+        assert_eq!(of("respond-async").write_wait(default), Duration::ZERO);
+        assert_eq!(of("respond-async, wait=2").write_wait(default), Duration::from_secs(2));
+        for (value, accepted, shows_object, applied) in [
+            ("respond-async", true, false, Some("respond-async")),
+            ("respond-async", false, true, None),
+            ("wait=7", false, true, Some("wait=7")),
+            ("wait=700", true, false, Some("wait=30")),
+            ("respond-async, wait=2", true, false, Some("respond-async, wait=2")),
+            ("respond-async, wait=2", false, true, Some("wait=2")),
+            ("return=minimal", true, false, None),
+        ] {
+            assert_eq!(of(value).applied(accepted, shows_object).as_deref(), applied, "{value}");
+        }
         for ignored in ["wait=x", "return=all", "", "wait=-1"] {
-            let expected = Preference { wait: Duration::from_secs(5), applied: None, returned: None };
-            assert_eq!(of(ignored), expected, "{ignored}");
+            assert_eq!(of(ignored), Preference { asynchronous: false, wait: None, returned: None }, "{ignored}");
+            assert_eq!(of(ignored).write_wait(default), default);
         }
         assert_eq!(of("wait=1, return=minimal, return=representation").returned, Some(Returned::Minimal));
         assert_eq!(of("return=\"representation\"").returned, Some(Returned::Representation));

@@ -17,7 +17,7 @@ pub(crate) const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
-const VARY_READS: HeaderValue = HeaderValue::from_static("Accept, Authorization");
+pub(crate) const VARY_READS: HeaderValue = HeaderValue::from_static("Accept, Authorization");
 
 /// The answer to a head that did not arrive in time; there is no request yet that it could belong to.
 pub(crate) const SLOW_HEAD: &str = concat!(

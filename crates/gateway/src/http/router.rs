@@ -85,6 +85,17 @@ impl Route<'_> {
         matches!(self, Self::Collection(_) | Self::Entity(..) | Self::Operation(_) | Self::Changes)
     }
 
+    /// Whether reads of it may be compressed: a single entity is not worth it.
+    pub(crate) fn compresses(&self) -> bool {
+        match self {
+            Self::Entity(..) | Self::Operation(_) | Self::Alive | Self::Ready => false,
+            Self::Collection(_) | Self::Changes | Self::Root | Self::Versions | Self::Docs(_) | Self::Problem(_) => {
+                true
+            }
+            Self::OpenApiJson | Self::OpenApiYaml => true,
+        }
+    }
+
     pub(crate) fn label(&self) -> RouteLabel {
         match self {
             Self::Entity(..) => RouteLabel::Entity,

@@ -18,13 +18,16 @@ use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
 use crate::feed::Feed;
 use crate::metrics::UNREADABLE;
-use crate::ready::Ready;
+use crate::ready::{Ready, UNUSABLE};
 
 /// Records that one step takes; between steps other tasks get their turn.
 const BATCH: usize = 512;
 
 /// How long to wait before a stream that cannot be read is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// How often the stream is asked whether it is still what it was.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// What the tails need.
 pub(crate) struct Follow {
@@ -79,7 +82,20 @@ impl Follow {
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
             }
+            self.watch().await;
         }));
+    }
+
+    /// Until the stream is closed or says that it changed in a way that it must not.
+    async fn watch(&self) {
+        loop {
+            self.env.sleep(WATCH_EVERY).await;
+            match self.stream.topology().await {
+                Err(StreamError::Closed) => return,
+                Err(StreamError::Unusable(_)) => return self.ready.refuse(),
+                _ => {}
+            }
+        }
     }
 
     /// What the stream answers; waits for one that is away or must be mended, `None` once it is closed.
@@ -95,7 +111,7 @@ impl Follow {
                 Err(error) => error,
             };
             self.ready.away(match error {
-                StreamError::Unusable(_) => "cannot be used as it is; the operator's log says what to change",
+                StreamError::Unusable(_) => UNUSABLE,
                 _ => "not reached yet",
             });
             if told.as_ref() != Some(&error) {

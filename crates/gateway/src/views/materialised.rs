@@ -1,46 +1,27 @@
 //! The complete view of every entity in memory: reads touch no lock, parser or disk.
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
-use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use contract::{EntityId, Key, ListPosition, ListQuery, Registry, Timestamp, TypeName};
-use crossbeam_skiplist::SkipSet;
+use contract::{EntityId, Key, ListQuery, Registry, TypeName};
+use tokio::sync::watch;
 
-use super::sorted::{Place, Sorted, Unsorted};
+use super::collection::{Collection, Slot};
+use super::rows::Page;
+use super::sorted::{Sorted, Unsorted};
 use super::{Held, Look};
 
 /// One collection per entity type. Each key is written by one task only: the tail of its partition.
 pub(crate) struct Materialised {
-    collections: HashMap<TypeName, Collection>,
+    collections: HashMap<TypeName, Arc<Collection>>,
     /// Records that the topic had at the start, and how many of them were read so far: see [`Materialised::make_room`].
     expected: AtomicU64,
     read: AtomicU64,
 }
 
-/// A page holds at most so many bytes, but at least one row; as the data store's lists do.
-const PAGE_BYTES_MAX: usize = 768 * 1024;
-
 /// So many entities of a type tell how many there will be.
 const SAMPLE: u64 = 4096;
-
-#[derive(Default)]
-struct Collection {
-    entities: papaya::HashMap<Named, Slot, ahash::RandomState>,
-    count: AtomicU64,
-    /// Whether there ever was one that was deleted or could not be read: looking for them takes time.
-    without_view: AtomicBool,
-    /// The order of what was there at the start, a run per partition, each sorted at once: a fraction of the time and memory
-    /// of as many insertions. A row that has left its place since is passed over.
-    runs: OnceLock<Vec<Sorted>>,
-    /// Runs of the partitions that are done while others still load.
-    loaded: Mutex<Vec<Sorted>>,
-    /// The order of what came since.
-    recent: SkipSet<(Timestamp, EntityId)>,
-}
 
 /// The places of what one partition's tail reads until it has caught up.
 pub(crate) struct Loading {
@@ -69,48 +50,9 @@ impl Loading {
     }
 }
 
-/// An entity by its id.
-enum Named {
-    /// The id lies within the view, which the map's value shares.
-    View(Held),
-    Id(EntityId),
-}
-
-#[derive(Clone)]
-enum Slot {
-    View(Held),
-    /// It was deleted, with this version.
-    Deleted(u64),
-    /// The latest record could not be read; an older view would be wrong.
-    Unreadable,
-}
-
-impl Borrow<str> for Named {
-    fn borrow(&self) -> &str {
-        match self {
-            Self::View(held) => held.id(),
-            Self::Id(id) => id.as_str(),
-        }
-    }
-}
-
-impl Hash for Named {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Borrow::<str>::borrow(self).hash(state);
-    }
-}
-
-impl PartialEq for Named {
-    fn eq(&self, other: &Self) -> bool {
-        Borrow::<str>::borrow(self) == Borrow::<str>::borrow(other)
-    }
-}
-
-impl Eq for Named {}
-
 impl Materialised {
     pub(crate) fn new(registry: &Registry) -> Self {
-        let collections = registry.iter().map(|t| (t.name().clone(), Collection::default()));
+        let collections = registry.iter().map(|t| (t.name().clone(), Arc::new(Collection::new(Arc::clone(t)))));
         Self { collections: collections.collect(), expected: AtomicU64::new(0), read: AtomicU64::new(0) }
     }
 
@@ -173,7 +115,8 @@ impl Materialised {
         let Some(collection) = self.collections.get(entity_type) else { return };
         match loading {
             Some(loading) => {
-                if collection.take(held).is_some_and(|before| before != Some(held.created())) {
+                let before = collection.take(held).map(|before| before.map(|before| before.created()));
+                if before.is_some_and(|before| before != Some(held.created())) {
                     loading.push(entity_type, held);
                 }
                 self.make_room(collection);
@@ -219,8 +162,8 @@ impl Materialised {
         let entities = collection.entities.pin();
         let without = entities.iter().filter_map(|(named, slot)| match slot {
             Slot::View(_) => None,
-            Slot::Deleted(version) => Some((EntityId::parse(named.borrow())?, Some(*version))),
-            Slot::Unreadable => Some((EntityId::parse(named.borrow())?, None)),
+            Slot::Deleted(version) => Some((EntityId::parse(named.as_str())?, Some(*version))),
+            Slot::Unreadable => Some((EntityId::parse(named.as_str())?, None)),
         });
         without.collect()
     }
@@ -241,115 +184,27 @@ impl Materialised {
         }
     }
 
-    /// One page: the rows, how many there are in all, and where the next page begins.
-    pub(crate) fn list(&self, entity_type: &TypeName, query: &ListQuery) -> (Vec<Held>, u64, Option<ListPosition>) {
-        match self.collections.get(entity_type) {
-            Some(collection) => collection.list(query),
-            None => (Vec::new(), 0, None),
-        }
-    }
-}
-
-impl Collection {
-    /// Takes a view if it is newer; answers `created` as it was before, if there was a view. None: it was not newer.
-    fn take(&self, held: &Held) -> Option<Option<Timestamp>> {
-        let entities = self.entities.pin();
-        let before = match entities.get(held.id()) {
-            Some(Slot::View(before)) if before.version() >= held.version() => return None,
-            Some(Slot::Deleted(version)) if *version >= held.version() => return None,
-            Some(Slot::View(before)) => Some(before.created()),
-            Some(Slot::Deleted(_) | Slot::Unreadable) | None => None,
-        };
-        let replaced = entities.insert(Named::View(held.clone()), Slot::View(held.clone()));
-        // What was replaced tells, and not what was seen before: threads that load a snapshot share the map.
-        if !matches!(replaced, Some(Slot::View(_))) {
-            self.count.fetch_add(1, Ordering::Relaxed);
-        }
-        Some(before)
-    }
-
-    /// Puts what is no view in the place of whatever was there.
-    fn replace(&self, id: &EntityId, slot: Slot) {
-        self.without_view.store(true, Ordering::Relaxed);
-        if let Some(Slot::View(before)) = self.entities.pin().insert(Named::Id(id.clone()), slot) {
-            self.recent.remove(&(before.created(), id.clone()));
-            self.count.fetch_sub(1, Ordering::Relaxed);
+    /// One page. Where lists with filters and orders are not indexed yet, that begins, and the error becomes true once they
+    /// are.
+    pub(crate) fn list(&self, entity_type: &TypeName, query: &ListQuery) -> Result<Page, watch::Receiver<bool>> {
+        let Some(collection) = self.collections.get(entity_type) else { return Ok(Page::default()) };
+        match &query.ids {
+            Some(ids) => Ok(collection.by_ids(query, ids)),
+            None if query.is_plain() => Ok(collection.oldest_first(query)),
+            None => collection.indexed().map(|index| index.page(query)),
         }
     }
 
-    fn apply(&self, held: &Held) {
-        let Some(before) = self.take(held) else { return };
-        if before == Some(held.created()) {
-            return;
-        }
-        let Some(id) = EntityId::parse(held.id()) else { return };
-        // The new place first: a list under way may see the row at either, and passes over the one that is wrong.
-        self.recent.insert((held.created(), id.clone()));
-        if let Some(before) = before {
-            self.recent.remove(&(before, id));
-        }
-    }
-
-    fn loaded(&self) -> MutexGuard<'_, Vec<Sorted>> {
-        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn list(&self, query: &ListQuery) -> (Vec<Held>, u64, Option<ListPosition>) {
-        let entities = self.entities.pin();
-        let mut rows: Vec<Held> = Vec::with_capacity(query.limit);
-        let total = self.count.load(Ordering::Relaxed);
-        let (mut size_bytes, mut more) = (0, false);
-        self.walk(query.after.as_ref(), |(created, id)| {
-            let Some(Slot::View(held)) = entities.get(id) else { return true };
-            if held.created() != created {
-                return true;
-            }
-            // One more than the page holds tells whether there is a next one.
-            more = rows.len() == query.limit || (size_bytes + held.size_bytes() > PAGE_BYTES_MAX && !rows.is_empty());
-            if !more {
-                size_bytes += held.size_bytes();
-                rows.push(held.clone());
-            }
-            !more
-        });
-        let last = rows.last().filter(|_| more);
-        let next = last.and_then(|last| Some(ListPosition::at(last.created(), EntityId::parse(last.id())?)));
-        (rows, total, next)
-    }
-
-    /// Visits the places after one, in order, each once: the runs and the recent ones, merged. Ends when the visitor says
-    /// false.
-    fn walk(&self, after: Option<&ListPosition>, mut visit: impl FnMut(Place<'_>) -> bool) {
-        let runs = self.runs.get().map(Vec::as_slice).unwrap_or_default();
-        let mut runs: Vec<_> = runs.iter().map(|run| run.after(after).peekable()).collect();
-        let from = after
-            .map_or(Bound::Unbounded, |after| Bound::Excluded((after.time().unwrap_or_default(), after.id.clone())));
-        let mut recent = self.recent.range((from, Bound::Unbounded)).peekable();
-        loop {
-            let entry = recent.peek().cloned();
-            let new = entry.as_ref().map(|entry| (entry.value().0, entry.value().1.as_str()));
-            let old = runs.iter_mut().filter_map(|run| run.peek().copied()).min();
-            let place = match (old, new) {
-                (Some(old), Some(new)) => old.min(new),
-                (Some(place), None) | (None, Some(place)) => place,
-                (None, None) => return,
-            };
-            let is_new = new == Some(place);
-            if !visit(place) {
-                return;
-            }
-            for run in &mut runs {
-                run.next_if(|old| *old == place);
-            }
-            if is_new {
-                recent.next();
-            }
-        }
+    /// One page in the order of `created`, whatever else the query says.
+    pub(crate) fn oldest_first(&self, entity_type: &TypeName, query: &ListQuery) -> Page {
+        self.collections.get(entity_type).map(|collection| collection.oldest_first(query)).unwrap_or_default()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use contract::Timestamp;
+
     use super::*;
 
     fn held(id: &str, version: u64, created: i64) -> Held {
@@ -365,7 +220,7 @@ mod tests {
         let mut query = ListQuery { limit: 2, ..ListQuery::default() };
         let mut ids = String::new();
         loop {
-            let (rows, total, next) = views.list(&name, &query);
+            let Page { rows, total, next } = views.oldest_first(&name, &query);
             rows.iter().for_each(|row| ids += &format!("{} ", row.id()));
             match next {
                 Some(after) => query.after = Some(after),

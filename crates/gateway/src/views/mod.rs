@@ -1,10 +1,13 @@
 //! The current complete view of each entity, kept close.
 
+mod collection;
 mod follow;
 mod held;
+mod index;
 mod materialised;
 mod on_demand;
 mod progress;
+mod rows;
 mod shared;
 mod snapshot;
 mod sorted;
@@ -19,6 +22,7 @@ pub(crate) use held::Held;
 pub(crate) use materialised::{Loading, Materialised};
 pub(crate) use on_demand::{Boarding, Flights, OnDemand};
 pub(crate) use progress::Progress;
+pub(crate) use rows::Page;
 pub(crate) use shared::Entry;
 use shared::Shared;
 pub use shared::SharedCache;

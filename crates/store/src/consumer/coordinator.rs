@@ -103,6 +103,11 @@ impl Coordinator {
     }
 
     fn assign(&mut self, partition: Partition) {
+        if partition >= self.shared.topology.partitions {
+            // The group gives out all that there are; no command of ours lies there.
+            tracing::warn!(partition, "a partition that was added is not read");
+            return;
+        }
         let (stop, told) = watch::channel(false);
         self.assignments += 1;
         let assignment = self.assignments;

@@ -25,7 +25,7 @@ use crate::database::{Database, Error, Log};
 
 mod batch;
 mod coordinator;
-mod first;
+pub(crate) mod first;
 mod names;
 mod outbox;
 mod publisher;
@@ -43,6 +43,8 @@ pub use status::Status;
 const GROUP: &str = "store";
 /// How long a batch under way may take once its partition is to be given up.
 const GRACE: Duration = Duration::from_millis(900);
+/// How often the stream is asked whether it is still what it was.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
@@ -122,7 +124,12 @@ impl Store {
                     status.send_modify(|status| status.bound = true);
                     let shared =
                         Shared { config, lists, source, registry, stream, topology, database, env, failed, status };
-                    coordinator::run(Arc::new(shared), membership, told).await;
+                    let shared = Arc::new(shared);
+                    tokio::select! {
+                        biased;
+                        () = coordinator::run(Arc::clone(&shared), membership, told) => {}
+                        () = shared.watch() => {}
+                    }
                 }
                 Err(End::Failed(reason)) => fail(&failed, reason),
                 Err(_) => tracing::info!("the stream or the database was closed before the store began"),
@@ -166,6 +173,16 @@ impl Shared {
             Some(before) => std::mem::replace(before, works) != works,
             None => false,
         });
+    }
+
+    /// Asks whether the stream is still what it was; never ends.
+    async fn watch(&self) {
+        loop {
+            self.env.sleep(WATCH_EVERY).await;
+            if matches!(self.stream.topology().await, Err(StreamError::Unusable(_))) {
+                self.status.send_if_modified(|status| !std::mem::replace(&mut status.refused, true));
+            }
+        }
     }
 
     /// A partition stops for good.

@@ -9,6 +9,8 @@ use contract::Partition;
 pub struct Status {
     /// Stream and database were reached, and belong together.
     pub bound: bool,
+    /// The stream has changed so that it takes no commands any more; those it has are carried out.
+    pub refused: bool,
     /// Partitions that are assigned to this store, each with whether its commands are carried out just now.
     pub assigned: BTreeMap<Partition, bool>,
 }
@@ -18,6 +20,9 @@ impl Status {
     pub fn trouble(&self) -> Option<(&'static str, String)> {
         if !self.bound {
             return Some(("store", "waits for the stream and the database; the log says for which".to_owned()));
+        }
+        if self.refused {
+            return Some(("stream", "cannot be used as it is; the log says what to change".to_owned()));
         }
         if self.assigned.is_empty() {
             let reason = "no partition is assigned: it has just joined the others, the stream is away, or there are more \
@@ -45,5 +50,7 @@ mod tests {
         assert!(status.trouble().is_some_and(|(_, reason)| reason.contains("1 of 2")));
         status.assigned.insert(3, true);
         assert_eq!(status.trouble(), None);
+        status.refused = true;
+        assert!(status.trouble().is_some_and(|(part, _)| part == "stream"));
     }
 }

@@ -13,7 +13,7 @@ use super::batch::{Context, Decided, Event, OUTGOING_BYTES_MAX, Tally};
 use super::outbox::{Due, Outbox};
 use super::repair::Watch;
 use super::underway::Underway;
-use super::{Backoff, GRACE, Shared, names, publisher, stopped};
+use super::{Backoff, GRACE, Shared, first, names, publisher, stopped};
 use crate::database::{Batch, Error, Loaded, Marks, Standing};
 
 /// How often a batch is decided again at once before its failure is treated as one that takes time.
@@ -198,8 +198,24 @@ impl Worker {
         }
     }
 
+    /// Before the first commit of a partition: whether the topics are this database's.
+    async fn claim(&mut self) -> Result<(), End> {
+        // In the stream's own file nobody else can be.
+        while self.position.is_none() && self.outbox.is_some() {
+            match first::claim(&self.shared).await {
+                Ok(None) => break,
+                Ok(Some(reason)) => return Err(End::Failed(reason)),
+                Err(error) => self.wait(&*error).await?,
+            }
+        }
+        Ok(())
+    }
+
     /// Carries out what was read. A list sees what came before it: it begins a commit of its own.
     async fn records(&mut self, records: Vec<Stored>) -> Result<(), End> {
+        if !records.is_empty() {
+            self.claim().await?;
+        }
         let registry: &Registry = &self.shared.registry;
         let mut events: Vec<Event> = records.into_iter().map(|stored| Event::read(stored, registry)).collect();
         while let Some(first) = events.first() {

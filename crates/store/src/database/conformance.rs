@@ -43,6 +43,7 @@ pub trait Factory: Send + Sync {
 pub async fn all<F: Factory>(factory: &F) {
     let database = migrated_by_two_at_once(factory).await;
     bound_for_ever(&*database).await;
+    named_for_ever(&*database).await;
     owners(&*database).await;
     every_miss_is_a_conflict(&*database).await;
     loads_what_was_stored(&*database).await;
@@ -95,6 +96,11 @@ async fn bound_for_ever(database: &dyn Database) {
         let Err(Error::Broken(reason)) = database.bind(other).await else { panic!("it belongs to another stream") };
         assert!(reason.contains("docs/operations.md"), "it says what to do: {reason}");
     }
+}
+
+async fn named_for_ever(database: &dyn Database) {
+    assert_eq!(database.name("one".to_owned()).await.unwrap(), "one");
+    assert_eq!(database.name("two".to_owned()).await.unwrap(), "one");
 }
 
 /// Whoever took a partition last can commit, and nobody else.

@@ -10,8 +10,7 @@
 
 use std::sync::Arc;
 
-use contract::{EntityId, EntityType, ListPosition, ListQuery, SortBy, SortKey, Timestamp};
-use serde_json::{Map, Value};
+use contract::{EntityType, SortKey, Timestamp};
 
 use crate::decide::Revision;
 
@@ -98,29 +97,4 @@ pub(super) fn name_of(value: &[u8]) -> SortKey {
         Some((&NAMED, key)) => SortKey::Name(String::from_utf8_lossy(key).into_owned()),
         _ => SortKey::Unnamed,
     }
-}
-
-/// Whether an entity is what a list's filters ask for.
-pub fn matches(query: &ListQuery, entity_type: &EntityType, fields: &Map<String, Value>, updated: Timestamp) -> bool {
-    let one_of = |name: &String, terms: &[String]| {
-        query.filter.get(name).is_none_or(|values| values.iter().any(|value| terms.contains(value)))
-    };
-    query.modified_after.is_none_or(|after| updated > after)
-        && entity_type.terms(fields).all(|(field, terms)| one_of(&field.name, &terms))
-}
-
-/// An entity's place in the order of a list.
-pub fn position(
-    query: &ListQuery,
-    entity_type: &EntityType,
-    fields: &Map<String, Value>,
-    (created, updated): (Timestamp, Timestamp),
-    id: EntityId,
-) -> ListPosition {
-    let key = match query.sort.by {
-        SortBy::Created => SortKey::Time(created),
-        SortBy::Updated => SortKey::Time(updated),
-        SortBy::Name => entity_type.name_key(fields).map_or(SortKey::Unnamed, SortKey::Name),
-    };
-    ListPosition { key, id }
 }

@@ -57,6 +57,9 @@ pub trait Database: Send + Sync + 'static {
     /// Takes a partition over: from now on whoever had it can neither commit nor mark.
     async fn take(&self, partition: Partition) -> Result<Standing, Error>;
 
+    /// Its name, by which the stream knows it: this one, unless it had one before. It is copied with the database.
+    async fn name(&self, proposed: String) -> Result<String, Error>;
+
     /// Where a partition stands; all zero before it was first taken.
     async fn standing(&self, partition: Partition) -> Result<Standing, Error>;
 

@@ -4,7 +4,7 @@ use contract::reply::Page;
 use contract::{EntityId, EntityType, ListPosition, ListQuery, SortBy, SortKey, Timestamp};
 use serde_json::value::RawValue;
 
-use super::index::{matches, name_of, position};
+use super::index::name_of;
 use super::{Error, PAGE_BYTES_MAX};
 
 /// A stored row of a list.
@@ -52,12 +52,12 @@ impl<'a> Filling<'a> {
     pub(super) fn offer(&mut self, row: &Row<'_>) -> Result<(), Error> {
         let fields = self.entity_type.fields_of(row.object).map_err(|error| self.damaged(row, &error.to_string()))?;
         let times @ (_, updated) = (Timestamp::from_millis(row.created), Timestamp::from_millis(row.updated));
-        if !matches(self.query, self.entity_type, &fields, updated) {
+        if !self.query.matches(self.entity_type, &fields, updated) {
             return Ok(());
         }
         self.page.total += 1;
         if !self.is_before && !self.is_full {
-            let position = position(self.query, self.entity_type, &fields, times, self.id(row)?);
+            let position = self.query.position(self.entity_type, &fields, times, self.id(row)?);
             self.take(row, position)?;
         }
         Ok(())

@@ -7,7 +7,8 @@
 //!
 //! Durable layout, version [`VERSION`]; every table's name begins with `store_`:
 //!
-//! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of.
+//! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of; `database`, its
+//!   own name.
 //! - `store_entities`: a row per entity, with a row id, so that objects of up to 512 KiB lie in the leaves of a tree whose
 //!   inner nodes hold small integers only, and `object` last, so that the rest is read without it. Found by
 //!   `(type, id)`, listed by `(type, created, id)`. (`command` came with version 2, behind it; none in older rows.)
@@ -105,6 +106,10 @@ impl Database for Sqlite {
         true
     }
 
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        self.write(move |transaction| migrate::name(transaction.connection(), &proposed)).await
+    }
+
     async fn take(&self, partition: Partition) -> Result<Standing, Error> {
         let outbox = self.outbox;
         self.write(move |transaction| outbox::take(transaction.connection(), partition, outbox)).await
@@ -139,6 +144,16 @@ impl Database for Sqlite {
     async fn mark(&self, partition: Partition, owner: u64, marks: Marks) -> Result<(), Error> {
         self.write(move |transaction| outbox::mark(transaction.connection(), partition, owner, marks)).await
     }
+}
+
+/// Where a partition stands, of a file beside a stream that another process may have.
+pub(crate) fn standing(connection: &Connection, partition: Partition) -> rusqlite::Result<Standing> {
+    outbox::standing(connection, partition, true)
+}
+
+/// The state of an entity, likewise.
+pub(crate) fn load(connection: &Connection, key: Key) -> rusqlite::Result<Result<Loaded, Error>> {
+    read::load(connection, vec![key], Vec::new(), Vec::new())
 }
 
 /// A compare-and-set that changed no row missed.

@@ -48,6 +48,10 @@ impl Database for Flaky {
         self.inner.bind(log).await
     }
 
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        self.inner.name(proposed).await
+    }
+
     fn is_exclusive(&self) -> bool {
         self.inner.is_exclusive()
     }
@@ -197,6 +201,10 @@ impl Database for Watched {
         self.inner.bind(log).await
     }
 
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        self.inner.name(proposed).await
+    }
+
     fn is_exclusive(&self) -> bool {
         self.inner.is_exclusive()
     }
@@ -273,6 +281,10 @@ struct Away;
 impl Database for Away {
     async fn bind(&self, _: Log) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        Ok(proposed)
     }
 
     fn is_exclusive(&self) -> bool {

@@ -35,6 +35,11 @@ impl Follower {
         (0..self.partitions).map(bounds).collect()
     }
 
+    /// Whatever else lies in the file. Reads only.
+    pub fn query<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StreamError> {
+        query(&self.connection).map_err(tail::unavailable)
+    }
+
     /// The records from `from` on, at most `records_max`, none if there are none yet. Offsets may have gaps.
     pub fn read(
         &self,

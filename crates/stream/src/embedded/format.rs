@@ -1,4 +1,4 @@
-//! The file's durable format, version 1.
+//! The file's durable format, version 2. (In version 1 every record spelled out the names of its headers.)
 //!
 //! One SQLite database, `dos.sqlite`, in WAL mode; `application_id` is [`APPLICATION_ID`], `user_version` is
 //! [`VERSION`]. It is made under another name and renamed, so that a file of this name is always whole. Tables whose
@@ -24,7 +24,7 @@ use contract::{Offset, Partition, Topic};
 /// `DoSv` in ASCII.
 pub(super) const APPLICATION_ID: i32 = 0x446f_5376;
 /// The version of the format that this program writes.
-pub(super) const VERSION: i32 = 1;
+pub(super) const VERSION: i32 = 2;
 /// The most partitions a file can have: what fits before a 48-bit offset, kept far below by the memory of each.
 pub(super) const PARTITIONS_MAX: u32 = 1024;
 

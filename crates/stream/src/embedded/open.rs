@@ -83,6 +83,16 @@ pub enum OpenError {
         /// This program's.
         known: i32,
     },
+    /// The file was written by an older version of this program, whose format is not read any more.
+    #[error("{} has format {found}, this program reads {known} only; export with the program that wrote it, and import into a new folder", file.display())]
+    Older {
+        /// The file.
+        file: PathBuf,
+        /// Its version.
+        found: i32,
+        /// This program's.
+        known: i32,
+    },
     /// SQLite did not take a setting on which durability rests.
     #[error(
         "{setting} is {found} and not {expected}; the data folder must be on a local disk that can lock and share memory"
@@ -282,6 +292,9 @@ fn check_identity(file: &Path, id: i32, version: i32) -> Result<(), OpenError> {
     }
     if version < 1 {
         return Err(OpenError::Damaged { file, reason: format!("its format is {version}") });
+    }
+    if version < format::VERSION {
+        return Err(OpenError::Older { file, found: version, known: format::VERSION });
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::link::Context;
 use super::mark::Mark;
 use super::options::Options;
-use super::{ASK_LIMIT, Kafka, Shared, dispose, topics};
+use super::{ASK_LIMIT, Kafka, Shared, claim, dispose, topics};
 use crate::StreamError;
 
 /// How often brokers are asked before they are taken for away; each time for [`ASK_LIMIT`].
@@ -48,6 +48,8 @@ pub struct Examined {
     /// The log that a database must belong to, as [`crate::Topology`] names it, with its partitions; none where topics are
     /// yet to be made, or cannot be read.
     pub log: Option<(String, u32)>,
+    /// The name of the database that claimed it; none where no command was carried out yet.
+    pub database: Option<String>,
 }
 
 impl Examined {
@@ -142,7 +144,7 @@ async fn missing(options: &Options, admin: &AdminClient<Context>, topic: Topic, 
     if !options.create_topics {
         return Err(format!("it is missing, and kafka.create_topics is off; turn it on, or make it: {by_hand}"));
     }
-    let partitions = i32::try_from(options.partitions).unwrap_or(i32::MAX);
+    let partitions = i32::try_from(options.partitions_new(None)).unwrap_or(i32::MAX);
     let new = NewTopic::new(name, partitions, TopicReplication::Fixed(options.replication.map_or(-1, i32::from)));
     let settings = topics::settings(options, topic);
     let new = settings.iter().fold(new, |new, (setting, value)| new.set(setting, value));
@@ -294,10 +296,20 @@ fn newest(reader: &rdkafka::ClientConfig, name: &str, context: Context) -> Resul
 async fn mark(shared: &Shared, cluster: &str, count: usize, examined: &mut Examined) {
     let found = match topics::find(shared).await {
         Err(error) => Err(error.to_string()),
-        Ok(None) => Ok("not used yet".to_owned()),
+        Ok(None) => match topics::as_wanted(&shared.options, u32::try_from(count).ok()) {
+            Err(StreamError::Unusable(reason)) => Err(reason),
+            _ => Ok("not used yet".to_owned()),
+        },
         Ok(Some(Mark { topics, partitions })) if partitions as usize == count => {
             examined.log = Some((format!("{cluster}/{topics}"), partitions));
-            Ok(topics)
+            match claim::find(shared).await {
+                Ok(claimed) => examined.database = claimed,
+                Err(error) => examined.add("topic set", Err(error.to_string())),
+            }
+            match topics::as_wanted(&shared.options, Some(partitions)) {
+                Err(StreamError::Unusable(reason)) => Err(reason),
+                _ => Ok(topics),
+            }
         }
         Ok(Some(mark)) => {
             let now = u32::try_from(count).unwrap_or(u32::MAX);

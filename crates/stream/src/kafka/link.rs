@@ -5,31 +5,62 @@
 //! word of "all brokers down" came since, so that with the brokers away writes are refused as safe to try again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 
-use contract::{Partition, Topic};
+use contract::{Env, Partition, Topic};
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Link {
+    env: Arc<dyn Env>,
     up: AtomicBool,
+    /// Brokers answer, and every partition has a leader.
+    whole: AtomicBool,
+    /// When all of it was last seen to be there, in milliseconds of the monotonic clock.
+    whole_at: AtomicU64,
     /// Lost connections so far: where none was lost, nothing was sent twice.
     losses: AtomicU64,
     /// Per topic and partition, whether it has a leader.
     leaders: RwLock<Vec<Vec<bool>>>,
     reason: Mutex<String>,
+    /// Why commands are refused for good: partitions were added, so others may not agree where a key's records lie.
+    grown: OnceLock<String>,
     /// Asks for a look at once.
     pub(super) look: Notify,
 }
 
 impl Link {
+    pub(super) fn new(env: &Arc<dyn Env>) -> Self {
+        Self {
+            env: Arc::clone(env),
+            up: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
+            whole_at: AtomicU64::new(0),
+            losses: AtomicU64::new(0),
+            leaders: RwLock::default(),
+            reason: Mutex::default(),
+            grown: OnceLock::new(),
+            look: Notify::new(),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.env.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How long some of it has not been seen.
+    pub(super) fn away_for(&self) -> Option<Duration> {
+        let seen = self.whole_at.load(Ordering::SeqCst);
+        (!self.is_whole()).then(|| Duration::from_millis(self.now().saturating_sub(seen)))
+    }
+
     /// An error that is no single message's.
     fn error(&self, is_producer: bool, error: &KafkaError, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
@@ -59,6 +90,7 @@ impl Link {
         if let Some(reason) = reason {
             *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
         }
+        self.whole.store(false, Ordering::SeqCst);
         if self.up.swap(false, Ordering::SeqCst) {
             tracing::warn!(reason = self.reason(), "no broker can be reached");
         }
@@ -71,6 +103,10 @@ impl Link {
         let (before, now) = (count(&known), count(&leaders));
         *known = leaders;
         drop(known);
+        if now == 0 {
+            self.whole_at.store(self.now(), Ordering::SeqCst);
+        }
+        self.whole.store(now == 0, Ordering::SeqCst);
         if !self.up.swap(true, Ordering::SeqCst) {
             tracing::info!("the brokers are reached");
         }
@@ -80,8 +116,7 @@ impl Link {
     }
 
     pub(super) fn is_whole(&self) -> bool {
-        let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
-        self.up.load(Ordering::SeqCst) && leaders.iter().flatten().all(|has| *has)
+        self.whole.load(Ordering::SeqCst)
     }
 
     /// Why nothing can be handed over for this partition, if so.
@@ -92,6 +127,17 @@ impl Link {
         let leaders = self.leaders.read().unwrap_or_else(PoisonError::into_inner);
         let leader = leaders.get(index(topic)).and_then(|topic| topic.get(partition as usize));
         (leader != Some(&true)).then(|| format!("{}/{partition} has no leader", topic.name()))
+    }
+
+    /// Partitions were added to a topic that is in use.
+    pub(super) fn grew(&self, reason: String) {
+        if self.grown.set(reason).is_ok() {
+            tracing::error!(reason = self.grown(), "commands are refused; what was accepted before is still answered");
+        }
+    }
+
+    pub(super) fn grown(&self) -> Option<&str> {
+        self.grown.get().map(String::as_str)
     }
 
     pub(super) fn losses(&self) -> u64 {

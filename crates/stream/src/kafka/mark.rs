@@ -19,7 +19,7 @@ use rdkafka::{Message as _, TopicPartitionList};
 
 use super::link::Context;
 use super::options::Options;
-use super::{ASK_LIMIT, dispose};
+use super::{ASK_LIMIT, claim, dispose};
 
 const PREFIX: &[u8] = b"$topics:";
 /// How long the broker may say nothing.
@@ -32,9 +32,9 @@ pub(super) struct Mark {
     pub(super) partitions: u32,
 }
 
-/// Whether a record is a mark and no event.
+/// Whether a record is a mark or a claim, and no event.
 pub(super) fn is_mark(topic: Topic, key: Option<&[u8]>) -> bool {
-    topic == Topic::Views && key.is_some_and(|key| key.starts_with(PREFIX))
+    topic == Topic::Views && key.is_some_and(|key| key.starts_with(PREFIX) || key.starts_with(claim::PREFIX))
 }
 
 impl Mark {
@@ -72,35 +72,48 @@ impl Mark {
 
     /// Looks for the first mark. Blocks; in a marked set it is the first record.
     pub(super) fn find(options: &Options, context: Context) -> Result<Option<Self>, KafkaError> {
-        let consumer: BaseConsumer<Context> = options.reader().create_with_context(context)?;
-        let found = Self::first(&options.topic(Topic::Views), &consumer);
-        // To end it takes a while.
-        dispose(consumer);
-        found
+        first(options, context, Self::read)
     }
+}
 
-    fn first(topic: &str, consumer: &BaseConsumer<Context>) -> Result<Option<Self>, KafkaError> {
-        // Where the leader is not known yet when it is asked for the beginning, it is asked again after half a second.
-        consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
-        let mut list = TopicPartitionList::new();
-        list.add_partition_offset(topic, 0, rdkafka::Offset::Beginning)?;
-        consumer.assign(&list)?;
-        loop {
-            match consumer.poll(SILENCE_MAX) {
-                None => return Err(KafkaError::MessageConsumption(Code::OperationTimedOut)),
-                Some(Ok(message)) => {
-                    let mark = Self::read(message.key().unwrap_or_default(), message.payload().unwrap_or_default());
-                    if mark.is_some() {
-                        return Ok(mark);
-                    }
+/// The first record of partition 0 of the views that is read as what is looked for. Blocks.
+pub(super) fn first<T>(
+    options: &Options,
+    context: Context,
+    read: impl Fn(&[u8], &[u8]) -> Option<T>,
+) -> Result<Option<T>, KafkaError> {
+    let consumer: BaseConsumer<Context> = options.reader().create_with_context(context)?;
+    let found = search(&options.topic(Topic::Views), &consumer, read);
+    // To end it takes a while.
+    dispose(consumer);
+    found
+}
+
+fn search<T>(
+    topic: &str,
+    consumer: &BaseConsumer<Context>,
+    read: impl Fn(&[u8], &[u8]) -> Option<T>,
+) -> Result<Option<T>, KafkaError> {
+    // Where the leader is not known yet when it is asked for the beginning, it is asked again after half a second.
+    consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, rdkafka::Offset::Beginning)?;
+    consumer.assign(&list)?;
+    loop {
+        match consumer.poll(SILENCE_MAX) {
+            None => return Err(KafkaError::MessageConsumption(Code::OperationTimedOut)),
+            Some(Ok(message)) => {
+                let found = read(message.key().unwrap_or_default(), message.payload().unwrap_or_default());
+                if found.is_some() {
+                    return Ok(found);
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
-                Some(Err(error)) => match error.rdkafka_error_code() {
-                    // Not of this partition: librdkafka goes on by itself.
-                    Some(Code::BrokerTransportFailure | Code::GroupAuthorizationFailed) => {}
-                    _ => return Err(error),
-                },
             }
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(None),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                // Not of this partition: librdkafka goes on by itself.
+                Some(Code::BrokerTransportFailure | Code::GroupAuthorizationFailed) => {}
+                _ => return Err(error),
+            },
         }
     }
 }

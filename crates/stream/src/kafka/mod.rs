@@ -25,6 +25,7 @@ use self::reader::Readers;
 use self::tail::KafkaTail;
 use crate::{AppendError, Bounds, Membership, Stream, StreamError, Tail, Topology};
 
+mod claim;
 mod examine;
 mod group;
 mod link;
@@ -83,7 +84,7 @@ impl Kafka {
     /// The option that cannot be used, and why.
     pub fn open(options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
         options.check()?;
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link::new(&env));
         let producer = Producer::new(&options, &link)?;
         let readers = Readers::new(&options, &link);
         let context = Context { link: Arc::clone(&link), is_producer: false };
@@ -125,7 +126,15 @@ impl Drop for Shared {
 #[async_trait::async_trait]
 impl Stream for Kafka {
     async fn topology(&self) -> Result<Topology, StreamError> {
-        self.shared.topology().await.cloned()
+        let topology = self.shared.topology().await?;
+        match self.shared.link.grown() {
+            Some(reason) => Err(StreamError::Unusable(reason.to_owned())),
+            None => Ok(topology.clone()),
+        }
+    }
+
+    fn away_for(&self) -> Option<Duration> {
+        self.shared.link.away_for()
     }
 
     async fn append(&self, topic: Topic, record: Record) -> Result<(Partition, Offset), AppendError> {
@@ -141,6 +150,11 @@ impl Stream for Kafka {
 
     async fn tail(&self, topic: Topic, partition: Partition, from: Offset) -> Result<Box<dyn Tail>, StreamError> {
         Ok(Box::new(self.shared.tail(topic, partition, from, None).await?))
+    }
+
+    async fn claim(&self, database: &str) -> Result<String, StreamError> {
+        self.shared.topology().await?;
+        claim::claim(&self.shared, database).await
     }
 
     async fn join(&self, group: &str, topic: Topic) -> Result<Box<dyn Membership>, StreamError> {
@@ -163,6 +177,10 @@ impl Shared {
         self.open().map_err(|error| AppendError::Unavailable(error.to_string()))?;
         let topology = self.topology.get();
         let topology = topology.ok_or_else(|| AppendError::Unavailable("it was not reached yet".to_owned()))?;
+        // What commands lead to has a place that all who are here agree on.
+        if let Some(reason) = self.link.grown().filter(|_| topic == Topic::Commands) {
+            return Err(AppendError::Unavailable(reason.to_owned()));
+        }
         let (size_bytes, size_bytes_max) = (record.size_bytes(), topology.message_bytes_max);
         if size_bytes > size_bytes_max {
             return Err(AppendError::TooLarge { size_bytes, size_bytes_max });

@@ -14,6 +14,11 @@ use super::OpenError;
 /// its own lengths, and what a header takes more there than here.
 const FRAME_BYTES: usize = 1024;
 
+/// Partitions of topics that are made, unless another number is asked for. Each costs a request to the broker and a transaction of
+/// the store: with one broker and 64 writers eight gave three quarters of the throughput of four (docs/adr/0008). More
+/// stores than this cannot work at once.
+const PARTITIONS_NEW: u32 = 4;
+
 /// librdkafka properties that cannot be set, for the adapter's promises rest on them, and why.
 const REFUSED: [(&str, &str); 24] = [
     ("acks", "an append is acknowledged by all replicas in sync"),
@@ -53,8 +58,9 @@ pub struct Options {
     pub client_id: String,
     /// Makes the topics that are missing.
     pub create_topics: bool,
-    /// Partitions of each topic that is made; topics that exist keep their number.
-    pub partitions: u32,
+    /// Partitions of each topic. Not said, topics that exist have whatever number they have, and [`PARTITIONS_NEW`] those that
+    /// are made; said, topics with another number are refused.
+    pub partitions: Option<u32>,
     /// Replicas of each topic that is made; the broker's default where it is not said.
     pub replication: Option<u16>,
     /// `min.insync.replicas` of each topic that is made; the broker's default where it is not said.
@@ -96,9 +102,7 @@ impl Default for Options {
             topic_prefix: String::new(),
             client_id: "dos".to_owned(),
             create_topics: true,
-            // Each costs a request to the broker and a transaction of the store: with one broker and 64 writers eight gave three
-            // quarters of the throughput of four (docs/adr/0008). More stores than this cannot work at once.
-            partitions: 4,
+            partitions: None,
             replication: None,
             min_insync_replicas: None,
             retention: Duration::from_secs(48 * 3600),
@@ -123,7 +127,7 @@ impl Options {
         if self.topic_prefix.len() > 200 || !self.topic_prefix.chars().all(is_name) {
             return wrong("topic_prefix", "at most 200 of A-Z a-z 0-9 . _ - are wanted");
         }
-        if !(1..=1024).contains(&self.partitions) {
+        if self.partitions.is_some_and(|count| !(1..=1024).contains(&count)) {
             return wrong("partitions", "1 to 1024 are wanted");
         }
         if !(64 << 10..=64 << 20).contains(&self.message_bytes_max) {
@@ -149,6 +153,11 @@ impl Options {
     /// The largest [`contract::Record::size_bytes`] where topics take messages of so many bytes.
     pub(super) fn record_bytes_max(&self, message_bytes_max: usize) -> usize {
         message_bytes_max.min(self.message_bytes_max).saturating_sub(FRAME_BYTES)
+    }
+
+    /// Partitions of a topic that is made beside topics that have so many, if there are any.
+    pub(super) fn partitions_new(&self, existing: Option<u32>) -> u32 {
+        existing.or(self.partitions).unwrap_or(PARTITIONS_NEW)
     }
 
     fn base(&self) -> ClientConfig {
@@ -287,7 +296,7 @@ mod tests {
     fn wrong_options_are_named() {
         let error = |options: Options| options.check().unwrap_err().to_string();
         assert!(error(Options { brokers: "a:1,,b:2".to_owned(), ..Options::default() }).starts_with("brokers"));
-        assert!(error(Options { partitions: 0, ..Options::default() }).starts_with("partitions"));
+        assert!(error(Options { partitions: Some(0), ..Options::default() }).starts_with("partitions"));
         assert!(error(Options { topic_prefix: "a b".to_owned(), ..Options::default() }).starts_with("topic_prefix"));
     }
 }

@@ -40,12 +40,8 @@ fn put_headers(message: &BorrowedMessage<'_>, buffer: &mut BytesMut) {
     let Some(headers) = message.headers() else { return };
     for header in headers.iter() {
         let value = header.value.unwrap_or_default();
-        let (Ok(name_len), Ok(value_len)) = (u16::try_from(header.key.len()), u32::try_from(value.len())) else {
-            continue;
-        };
-        buffer.put_u16(name_len);
-        buffer.put_u32(value_len);
-        buffer.put_slice(header.key.as_bytes());
-        buffer.put_slice(value);
+        if u16::try_from(header.key.len()).is_ok() {
+            Headers::put(buffer, header.key, value);
+        }
     }
 }

@@ -19,6 +19,8 @@ const MESSAGE_BYTES_MIN: usize = 1_048_576;
 /// How long topics that were made may take to have leaders.
 const MADE_POLL: Duration = Duration::from_millis(100);
 const MADE_POLLS: usize = 100;
+/// How often topics of a marked set are looked for before they are gone.
+const GONE_POLLS: usize = 20;
 
 /// Partitions of a topic, each with whether it has a leader; `None` where there is no such topic.
 pub(super) type Leaders = Option<Vec<bool>>;
@@ -46,12 +48,12 @@ pub(super) async fn prepare(shared: &Shared) -> Result<Topology, StreamError> {
 
 async fn topics(shared: &Shared, admin: &Admin) -> Result<(Mark, usize), StreamError> {
     let mut leaders = leaders(shared).await?;
-    let is_missing = |topic: Topic| leaders.iter().any(|(other, found)| *other == topic && found.is_none());
-    let missing: Vec<_> = Topic::ALL.into_iter().filter(|topic| is_missing(*topic)).collect();
+    let missing = missing_of(&leaders);
     if !missing.is_empty() {
         may_be_made(shared, &missing).await?;
-        let partitions = leaders.iter().find_map(|(_, found)| Some(found.as_ref()?.len()));
-        make(&shared.options, admin, &missing, partitions).await?;
+        let existing = leaders.iter().find_map(|(_, found)| u32::try_from(found.as_ref()?.len()).ok());
+        as_wanted(&shared.options, existing)?;
+        make(&shared.options, admin, &missing, shared.options.partitions_new(existing)).await?;
         leaders = made(shared).await?;
     }
     let message_bytes_max = check_settings(&shared.options, admin).await?;
@@ -61,24 +63,27 @@ async fn topics(shared: &Shared, admin: &Admin) -> Result<(Mark, usize), StreamE
     if mark.partitions != partitions {
         return Err(changed(&shared.options, mark.partitions, partitions));
     }
+    as_wanted(&shared.options, Some(partitions))?;
     Ok((mark, message_bytes_max))
 }
 
-/// Asks for the leaders of all partitions. Topics that lost or gained partitions are told once.
+/// Asks for the leaders of all partitions. What lost partitions is told once; where partitions were added, commands are
+/// refused from then on.
 pub(super) async fn look(shared: &Shared, warned: &mut bool) {
     match leaders(shared).await {
         Ok(leaders) => {
             let partitions = shared.topology.get().map_or(0, |topology| topology.partitions);
             for (topic, found) in &leaders {
-                let now = found.as_ref().map_or(0, Vec::len);
-                if now != partitions as usize && !std::mem::replace(warned, true) {
+                let now = found.as_ref().map_or(0, |found| u32::try_from(found.len()).unwrap_or(u32::MAX));
+                if now > partitions
+                    && let StreamError::Unusable(reason) = changed(&shared.options, partitions, now)
+                {
+                    shared.link.grew(reason);
+                }
+                // A broker that has just started may not know of all yet.
+                if now < partitions && !std::mem::replace(warned, true) {
                     let topic = shared.options.topic(*topic);
-                    tracing::error!(
-                        topic,
-                        partitions,
-                        now,
-                        "the number of partitions changed while the stream was in use"
-                    );
+                    tracing::error!(topic, partitions, now, "partitions are gone while the stream is in use");
                 }
             }
             shared.link.up(flat(&leaders));
@@ -135,22 +140,35 @@ async fn may_be_made(shared: &Shared, missing: &[Topic]) -> Result<(), StreamErr
     if missing.contains(&Topic::Views) {
         return Ok(());
     }
-    match find(shared).await? {
-        Some(mark) => Err(StreamError::Unusable(format!(
-            "missing topics: {names}; they were there when topic set {} was made with {} partitions, so they were deleted \
-             and what they held is lost; restore them from a backup, or begin a new topic set (another topic_prefix) and \
-             publish the views again",
-            mark.topics, mark.partitions
-        ))),
-        None => Ok(()),
+    let Some(mark) = find(shared).await? else { return Ok(()) };
+    // Another instance may have made all of them while this one asked for one after the other.
+    for _ in 0..GONE_POLLS {
+        if missing_of(&leaders(shared).await?).is_empty() {
+            return Ok(());
+        }
+        shared.env.sleep(MADE_POLL).await;
     }
+    Err(StreamError::Unusable(format!(
+        "missing topics: {names}; they were there when topic set {} was made with {} partitions, so they were deleted \
+         and what they held is lost; restore them from a backup, or begin a new topic set (another topic_prefix) and \
+         publish the views again",
+        mark.topics, mark.partitions
+    )))
+}
+
+fn missing_of(leaders: &[(Topic, Leaders)]) -> Vec<Topic> {
+    leaders.iter().filter(|(_, found)| found.is_none()).map(|(topic, _)| *topic).collect()
 }
 
 /// What a person types to make a topic.
 pub(super) fn command(options: &Options, topic: Topic) -> String {
     let settings = settings(options, topic);
     let settings = settings.iter().map(|(name, value)| format!(" --config {name}={value}")).collect::<String>();
-    format!("kafka-topics.sh --create --topic {} --partitions {}{settings}", options.topic(topic), options.partitions)
+    format!(
+        "kafka-topics.sh --create --topic {} --partitions {}{settings}",
+        options.topic(topic),
+        options.partitions_new(None)
+    )
 }
 
 pub(super) fn settings(options: &Options, topic: Topic) -> Vec<(&'static str, String)> {
@@ -167,15 +185,8 @@ pub(super) fn settings(options: &Options, topic: Topic) -> Vec<(&'static str, St
     settings
 }
 
-/// `partitions` are those of the topics that exist.
-async fn make(
-    options: &Options,
-    admin: &Admin,
-    missing: &[Topic],
-    partitions: Option<usize>,
-) -> Result<(), StreamError> {
-    let partitions = partitions.and_then(|count| i32::try_from(count).ok());
-    let partitions = partitions.unwrap_or(i32::try_from(options.partitions).unwrap_or(i32::MAX));
+async fn make(options: &Options, admin: &Admin, missing: &[Topic], partitions: u32) -> Result<(), StreamError> {
+    let partitions = i32::try_from(partitions).unwrap_or(i32::MAX);
     // -1 is the broker's default.
     let replication = options.replication.map_or(-1, i32::from);
     let wanted: Vec<_> = missing.iter().map(|topic| (options.topic(*topic), settings(options, *topic))).collect();
@@ -228,6 +239,19 @@ fn equal_partitions(options: &Options, leaders: &[(Topic, Leaders)]) -> Result<u
          made by hand. A number cannot be lowered and a key's records would be split: begin a new topic set (another \
          topic_prefix), publish the views again, and switch",
         counts.join(", ")
+    )))
+}
+
+/// Refuses topics with another number of partitions than was asked for.
+pub(super) fn as_wanted(options: &Options, existing: Option<u32>) -> Result<(), StreamError> {
+    let (Some(wanted), Some(existing)) = (options.partitions, existing) else { return Ok(()) };
+    if wanted == existing {
+        return Ok(());
+    }
+    Err(StreamError::Unusable(format!(
+        "kafka.partitions is {wanted}, and topics {}* have {existing}, which is fixed: leave kafka.partitions out or set it \
+         to {existing}; for {wanted}, begin a new topic set (another topic_prefix), publish the views again, and switch",
+        options.topic_prefix
     )))
 }
 

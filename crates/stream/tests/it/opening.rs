@@ -86,13 +86,19 @@ async fn another_applications() {
 
 #[tokio::test]
 async fn of_a_newer_version() {
-    let error = changed(|file| set(file, "user_version = 2")).await;
-    assert!(matches!(error, OpenError::Newer { found: 2, known: 1, .. }), "{error}");
+    let error = changed(|file| set(file, "user_version = 3")).await;
+    assert!(matches!(error, OpenError::Newer { found: 3, known: 2, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn of_an_older_version() {
+    let error = changed(|file| set(file, "user_version = 1")).await;
+    assert!(matches!(error, OpenError::Older { found: 1, known: 2, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn without_its_tables() {
-    let error = changed(|file| set(file, "user_version = 1; DROP TABLE stream_meta")).await;
+    let error = changed(|file| set(file, "user_version = 2; DROP TABLE stream_meta")).await;
     assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
 }
 

@@ -37,6 +37,8 @@ async fn brokers_that_come_later_are_found() {
     let refused = soon(kafka.append(Topic::Commands, record("a", "1"))).await;
     assert!(matches!(refused, Err(AppendError::Unavailable(_))), "{refused:?}");
     assert!(matches!(soon(kafka.bounds(Topic::Views)).await, Err(StreamError::Unavailable(_))));
+    let away = kafka.away_for().unwrap();
+    wait_for("the time away", async || (kafka.away_for().unwrap() > away).then_some(())).await;
     // A store joins before there is anybody.
     let mut member = kafka.join("store", Topic::Commands).await.unwrap();
     assert!(matches!(soon(member.next()).await, Err(StreamError::Unavailable(_))));
@@ -44,6 +46,7 @@ async fn brokers_that_come_later_are_found() {
     let listener = TcpListener::bind(address).await.unwrap();
     env().spawn(Box::pin(relay(listener)));
     wait_for("the brokers", async || kafka.topology().await.ok()).await;
+    wait_for("all of it", async || kafka.away_for().is_none().then_some(())).await;
     let place = wait_for("an append", async || kafka.append(Topic::Commands, record("a", "1")).await.ok()).await;
     let change = soon(member.next()).await;
     assert!(matches!(&change, Ok(stream::Change::Assigned(partitions)) if partitions.len() == 3), "{change:?}");

@@ -62,7 +62,7 @@ pub(crate) fn brokers() -> String {
 /// Topics that no other test has.
 pub(crate) fn options() -> Options {
     let topic_prefix = format!("test-{}.", env().uuid());
-    Options { brokers: brokers(), topic_prefix, partitions: 3, ..Options::default() }
+    Options { brokers: brokers(), topic_prefix, partitions: Some(3), ..Options::default() }
 }
 
 pub(crate) fn open(options: &Options) -> Arc<Kafka> {

@@ -29,7 +29,7 @@ async fn to_end(tail: &mut dyn Tail) -> Vec<contract::Stored> {
 /// a word, which nobody took yet, must not wait until the queue is looked at for no reason, a second later.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_record_behind_the_end_is_taken_at_once() {
-    let options = Options { partitions: 1, ..options() };
+    let options = Options { partitions: Some(1), ..options() };
     let (kafka, env) = (ready(&options).await, env());
     let mut tail = kafka.tail(Topic::Replies, 0, 0).await.unwrap();
     assert_eq!(to_end(&mut *tail).await, []);
@@ -50,7 +50,7 @@ async fn a_record_behind_the_end_is_taken_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_is_told_though_no_record_lies_there() {
-    let options = Options { partitions: 1, ..options() };
+    let options = Options { partitions: Some(1), ..options() };
     let kafka = ready(&options).await;
     // Only the mark is there, which is no record of ours.
     let mut tail = kafka.tail(Topic::Views, 0, 0).await.unwrap();
@@ -86,7 +86,7 @@ async fn the_end_is_told_though_no_record_lies_there() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_position_that_was_removed_is_told_and_nothing_is_skipped() {
-    let options = Options { partitions: 1, ..options() };
+    let options = Options { partitions: Some(1), ..options() };
     let kafka = ready(&options).await;
     let mut early = kafka.tail(Topic::Commands, 0, 0).await.unwrap();
     for value in 0..10 {
@@ -107,7 +107,7 @@ async fn a_position_that_was_removed_is_told_and_nothing_is_skipped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tails_begin_again_where_they_were_dropped() {
-    let kafka = ready(&Options { partitions: 1, ..options() }).await;
+    let kafka = ready(&Options { partitions: Some(1), ..options() }).await;
     let mut position = kafka.bounds(Topic::Views).await.unwrap()[0].end;
     for value in 0..60 {
         kafka.append(Topic::Views, record("a", &value.to_string())).await.unwrap();
@@ -124,7 +124,7 @@ async fn tails_begin_again_where_they_were_dropped() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_others_are_read_whatever_they_hold() {
-    let options = Options { partitions: 1, ..options() };
+    let options = Options { partitions: Some(1), ..options() };
     let kafka = ready(&options).await;
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", brokers()).set("compression.type", "zstd").create().unwrap();
@@ -147,7 +147,7 @@ async fn records_of_others_are_read_whatever_they_hold() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_clients_find_keys_and_headers() {
-    let options = Options { partitions: 1, ..options() };
+    let options = Options { partitions: Some(1), ..options() };
     let kafka = ready(&options).await;
     kafka.append(Topic::Replies, record("a", "1")).await.unwrap();
     let consumer: BaseConsumer =

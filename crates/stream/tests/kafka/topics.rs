@@ -17,9 +17,9 @@ async fn missing_topics_are_named_where_they_may_not_be_made() {
     // The same stream takes them once they are there.
     let kafka = open(&options);
     assert!(matches!(soon(kafka.topology()).await, Err(StreamError::Unusable(_))));
-    make(&options, |topic| (2, good_settings(topic))).await;
+    make(&options, |topic| (3, good_settings(topic))).await;
     let topology = wait_for("the topology", async || kafka.topology().await.ok()).await;
-    assert_eq!(topology.partitions, 2, "topics that exist keep their number");
+    assert_eq!(topology.partitions, 3);
     let limit = topology.message_bytes_max;
     assert!((1_000_000..1_048_588).contains(&limit), "the topics' limit is Kafka's default: {limit}");
     let large = contract::Record { value: vec![b'x'; limit].into(), ..record("a", "") };
@@ -52,6 +52,24 @@ async fn topics_of_several_sizes_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_of_partitions_that_was_asked_for_is_insisted_on() {
+    let options = options();
+    let none_said = Options { partitions: None, ..options.clone() };
+    make(&options, |topic| (2, good_settings(topic))).await;
+    let check = async || {
+        let reason = unusable(&options).await;
+        for part in ["kafka.partitions is 3", "have 2", "set it to 2", "begin a new topic set"] {
+            assert!(reason.contains(part), "{part}: {reason}");
+        }
+    };
+    check().await;
+    assert_eq!(topology(&*ready(&none_said).await).await.partitions, 2, "who says nothing takes what there is");
+    check().await;
+    let new = Options { topic_prefix: format!("{}new.", options.topic_prefix), ..none_said };
+    assert_eq!(topology(&*ready(&new).await).await.partitions, 4, "the default of topics that are made");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn added_partitions_are_refused() {
     let options = options();
     let kafka = ready(&options).await;
@@ -62,9 +80,16 @@ async fn added_partitions_are_refused() {
     }
     let reason = unusable(&options).await;
     assert!(reason.contains("made with 3 partitions and have 5"), "{reason}");
-    // Who runs goes on with those it knows.
+    // Who runs takes no commands any more, and says why; what was accepted is answered.
+    let refusal = async || match kafka.append(Topic::Commands, record("a", "1")).await {
+        Err(AppendError::Unavailable(reason)) => Some(reason),
+        other => other.map(|_| None).unwrap(),
+    };
+    let reason = wait_for("the refusal", refusal).await;
+    assert!(reason.contains("made with 3 partitions and have 5") && reason.contains("topic_prefix"), "{reason}");
+    let unusable = soon(kafka.topology()).await;
+    assert!(matches!(&unusable, Err(StreamError::Unusable(said)) if *said == reason), "{unusable:?}");
     kafka.append(Topic::Views, record("a", "1")).await.unwrap();
-    assert_eq!(topology(&*kafka).await.partitions, 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 //! command runs this, as no test may depend on speed.
 
 mod coldstart;
+mod lists;
 mod machine;
 mod reads;
 mod report;
@@ -39,7 +40,7 @@ pub(crate) struct Arguments {
     /// Measure the programs as they were built last.
     #[arg(long)]
     no_build: bool,
-    /// Entities of the restart and of the cold start.
+    /// Entities of the restart, of the cold start and of the lists.
     #[arg(long, default_value_t = 1_000_000)]
     entities: u64,
 }
@@ -56,6 +57,8 @@ enum Bench {
     Roundtrip,
     /// From start to ready with the views on Kafka, from nothing and from a snapshot, against a bare consumer
     Coldstart,
+    /// Pages of lists with filters and orders on many entities, against the same pages on 3,000
+    Lists,
 }
 
 impl Display for Bench {
@@ -86,6 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Bench::Restart => restart::run(arguments)?,
             Bench::Roundtrip => roundtrip::run(arguments)?,
             Bench::Coldstart => coldstart::run(arguments)?,
+            Bench::Lists => lists::run(arguments)?,
         };
         println!("{report}");
         reports.push((bench, report));

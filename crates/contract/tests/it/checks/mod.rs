@@ -82,8 +82,7 @@ pub(crate) fn quarantined(record: &Record, reason: &str) {
 pub(crate) fn headers(bytes: &[u8]) -> bool {
     let Some(headers) = Headers::from_bytes(bytes.to_vec().into()) else { return false };
     assert_eq!(&headers.as_bytes()[..], bytes);
-    let sizes = headers.iter().map(|(name, value)| 6 + name.len() + value.len());
-    assert_eq!(sizes.sum::<usize>(), bytes.len());
+    assert!(headers.size_bytes() >= bytes.len());
     for (name, _) in headers.iter() {
         let Ok(name) = std::str::from_utf8(name) else { return true };
         let first = headers.iter().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value);

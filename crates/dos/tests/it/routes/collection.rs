@@ -21,7 +21,7 @@ async fn an_empty_list_is_an_empty_array(api: Api) {
     assert_eq!(answer.header("x-total-count"), Some("0"));
     assert_eq!(answer.header("link"), None);
     assert_eq!(answer.header("cache-control"), Some("no-cache"));
-    assert_eq!(answer.header("vary"), Some("Accept, Authorization"));
+    assert_eq!(answer.header("vary"), Some("Accept, Authorization, Accept-Encoding"));
 }
 
 /// Follows `rel="next"` to the end.

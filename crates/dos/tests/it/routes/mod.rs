@@ -9,6 +9,7 @@ mod deleted;
 mod entity;
 mod event_stream;
 mod idempotency;
+mod negotiation;
 mod operation;
 mod patch;
 mod system;

@@ -11,6 +11,8 @@ matrix! {
     an_operation_is_known_after_a_restart
     what_was_never_sent_is_404
     waits_are_honoured
+    preferences_go_together
+    an_operation_can_be_waited_for
 }
 
 async fn respond_async(api: &Api, method: &str, path: &str, body: Value) -> Answer {
@@ -86,4 +88,49 @@ async fn waits_are_honoured(api: Api) {
     let request = api.request("POST", "/provider").header("prefer", "wait=100, return=minimal");
     let answer = Answer::of(request.json(&json!({"name": "n", "published": 1}))).await;
     assert_eq!(answer.expect(201).header("preference-applied"), Some("wait=30, return=minimal"));
+}
+
+async fn preferences_go_together(api: Api) {
+    let body = json!({"name": "n", "published": 1});
+    for (prefer, status, applied) in [
+        ("wait=10", 201, Some("wait=10")),
+        ("respond-async, wait=10", 201, Some("wait=10")),
+        ("respond-async; a=b, wait=\"10\", return=minimal", 201, Some("wait=10, return=minimal")),
+        ("respond-async, return=representation", 202, Some("respond-async")),
+        ("respond-async, wait=0, return=minimal", 202, Some("respond-async, wait=0")),
+        ("wait=0", 202, Some("wait=0")),
+        ("return=representation, handling=lenient", 201, Some("return=representation")),
+        ("wait=soon, return=nothing", 201, None),
+    ] {
+        let answer = Answer::of(api.request("POST", "/provider").header("prefer", prefer).json(&body)).await;
+        assert_eq!(answer.status, status, "{prefer}: {answer:?}");
+        assert_eq!(answer.header("preference-applied"), applied, "{prefer}");
+        assert_eq!(answer.text.is_empty(), applied.is_some_and(|applied| applied.ends_with("minimal")), "{prefer}");
+    }
+    let request = api.request("PUT", "/provider/none").header("prefer", "respond-async, wait=10, return=minimal");
+    let answer = Answer::of(request.json(&json!({"name": "n"}))).await;
+    assert_eq!(answer.expect_problem(404, "not-found").header("preference-applied"), Some("wait=10"));
+}
+
+async fn an_operation_can_be_waited_for(api: Api) {
+    for (method, path, body, status) in [
+        ("POST", "/provider", json!({"name": "n", "published": 1}), "succeeded"),
+        ("PUT", "/provider/none", json!({"name": "n"}), "failed"),
+    ] {
+        let accepted = respond_async(&api, method, path, body).await;
+        let location = accepted.expect(202).header("location").unwrap().to_owned();
+        // Twenty at once are told of the same end; none of them asks again.
+        let ask = async || Answer::of(api.request("GET", &location).header("prefer", "respond-async, wait=20")).await;
+        for answer in futures_util::future::join_all((0..20).map(|_| ask())).await {
+            assert_eq!(answer.expect(200).json["status"], json!(status));
+            assert_eq!(answer.header("preference-applied"), Some("wait=20"));
+            assert_eq!(answer.header("retry-after"), None);
+        }
+    }
+    let unknown = OperationId {
+        command: CommandId(uuid::Uuid::from_u128(7)),
+        key: Key::new(TypeName::parse("provider").unwrap(), EntityId::parse("p").unwrap()),
+    };
+    let answer = Answer::of(api.request("GET", &format!("/operation/{unknown}")).header("prefer", "wait=20")).await;
+    assert_eq!(answer.expect_problem(404, "not-found").header("preference-applied"), Some("wait=20"));
 }

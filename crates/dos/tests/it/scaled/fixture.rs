@@ -30,6 +30,10 @@ pub(crate) struct Place {
     pub(crate) folder: TempDir,
     /// Lines for the settings file.
     pub(crate) settings: String,
+    /// Two make a start cheap and have more than one of everything.
+    pub(crate) partitions: Option<u32>,
+    /// Whether the tables are in the schema of this place.
+    pub(crate) schema: bool,
     client: reqwest::Client,
 }
 
@@ -58,7 +62,14 @@ impl Place {
         let name = format!("dos_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        Self { name, folder: tempfile::tempdir().unwrap(), settings: String::new(), client }
+        Self {
+            name,
+            folder: tempfile::tempdir().unwrap(),
+            settings: String::new(),
+            partitions: Some(2),
+            schema: true,
+            client,
+        }
     }
 
     /// `dos` with this place's settings; `words` begin with the command.
@@ -66,9 +77,10 @@ impl Place {
         // Each has a file of its own: one that was just started may not have read it yet.
         let file = self.folder.path().join(format!("settings-{}.toml", System::new().uuid()));
         let mut text = std::fs::File::create(&file).unwrap();
-        // Two partitions make a start cheap and have more than one of everything.
-        let kafka = format!("kafka.topic_prefix = \"{}.\"\nkafka.partitions = 2\n", self.name);
-        write!(text, "{kafka}database.schema = \"{}\"\n{}", self.name, self.settings).unwrap();
+        let partitions = self.partitions.map(|count| format!("kafka.partitions = {count}\n")).unwrap_or_default();
+        let kafka = format!("kafka.topic_prefix = \"{}.\"\n{partitions}", self.name);
+        let schema = if self.schema { format!("database.schema = \"{}\"\n", self.name) } else { String::new() };
+        write!(text, "{kafka}{schema}{}", self.settings).unwrap();
         let mut command = dos();
         command.args(words).arg("--config").arg(file).env("DOS_KAFKA__BROKERS", server("DOS_TEST_KAFKA"));
         // Only a store reads it.
@@ -141,6 +153,12 @@ impl Part {
         Some((response.status().as_u16(), response.json().await.unwrap()))
     }
 
+    /// A metric's value, by its name and labels; none where it has none yet.
+    pub(crate) async fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.client.get(format!("http://{}/metrics", self.admin)).send().await.ok()?.text().await.ok()?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+    }
+
     /// Alive, and not ready for this part.
     pub(crate) async fn waits_for(&self, part: &str) {
         let not_ready = async || {
@@ -152,8 +170,19 @@ impl Part {
     }
 
     pub(crate) async fn ask(&self, method: &str, path: &str, body: Option<Value>) -> Answer {
+        self.ask_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn ask_with(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         let request = self.client.request(method, format!("http://{}{path}", self.api));
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         Answer::of(match body {
             Some(body) => request.json(&body),
             None => request,

@@ -66,6 +66,51 @@ async fn another_number_of_partitions_is_refused() {
     gateway.ask("GET", &format!("/provider/{id}"), None).await.expect_problem(503, "not-ready");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_that_are_added_while_all_run_stop_writes_and_are_told() {
+    let place = Place::new();
+    let (gateway, store) = place.ready().await;
+    let id = gateway.provider("A").await;
+    let path = format!("/provider/{id}");
+    let names = Topic::ALL.map(|topic| place.topic(topic));
+    let more: Vec<_> = names.iter().map(|name| NewPartitions::new(name, 3)).collect();
+    for result in admin().create_partitions(&more, &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+    for part in [&gateway, &store] {
+        let said = part.says("were made with 2 partitions and have 3 now").await;
+        assert!(said.contains("Begin a new topic set"), "{said}");
+        part.waits_for("stream").await;
+    }
+    let refused = gateway.ask("PUT", &path, Some(json!({"name": "B"}))).await;
+    refused.expect_problem(503, "stream-unreachable");
+    assert_eq!(refused.json["retry"], "safe", "{refused:?}");
+    // Reads go on from the view.
+    assert_eq!(gateway.ask("GET", &path, None).await.expect(200).json["name"], "A");
+    gateway.terminate().await;
+    store.terminate().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_of_partitions_is_insisted_on_where_it_is_set() {
+    let mut place = Place::new();
+    used(&place).await;
+    let (is_well, said) = place.run(&["doctor"]);
+    assert!(is_well, "{said}");
+    place.partitions = Some(3);
+    let said = place.start(&["store"]).fails().await;
+    assert!(said.contains("kafka.partitions is 3") && said.contains("set it to 2"), "{said}");
+    let (is_well, said) = place.run(&["doctor"]);
+    assert!(!is_well && said.contains("problem  topic set: kafka.partitions is 3"), "{said}");
+    let gateway = place.start(&["gateway"]);
+    gateway.says("kafka.partitions is 3").await;
+    gateway.waits_for("stream").await;
+    place.partitions = None;
+    let (gateway, store) = place.ready().await;
+    gateway.provider("B").await;
+    drop(store);
+}
+
 async fn delete(names: &[&str]) {
     for result in admin().delete_topics(names, &AdminOptions::new()).await.unwrap() {
         result.unwrap();
@@ -78,7 +123,7 @@ async fn delete(names: &[&str]) {
 }
 
 /// A system that was used and stopped.
-async fn used(place: &Place) {
+pub(super) async fn used(place: &Place) {
     let (gateway, store) = place.ready().await;
     for _ in 0..8 {
         gateway.provider("A").await;

@@ -1,5 +1,9 @@
 //! Starts and restarts, with everything there and with something away.
 
+use std::time::Duration;
+
+use contract::Env as _;
+use dos::env::System;
 use serde_json::json;
 
 use super::fixture::{Place, Relay, server};
@@ -18,17 +22,22 @@ async fn gateway_and_store_are_processes_of_their_own() {
     let request = gateway.ask("PUT", &format!("{path}?"), Some(json!({"description": "later"}))).await;
     request.expect(202);
     let operation = request.header("location").unwrap().to_owned();
+    let begun = System::new();
+    let pending = gateway.ask_with("GET", &operation, &[("prefer", "wait=1")], None).await;
+    assert_eq!((&pending.expect(200).json["status"], pending.header("retry-after")), (&"pending".into(), Some("1")));
+    assert!(begun.monotonic() >= Duration::from_secs(1) && pending.header("preference-applied") == Some("wait=1"));
+    // Both who has the operation in mind and who must ask for it wait for its end.
+    let other = place.start(&["gateway"]);
+    other.ready().await;
+    let wait = [("prefer", "wait=30")];
+    let asked = async {
+        tokio::join!(gateway.ask_with("GET", &operation, &wait, None), other.ask_with("GET", &operation, &wait, None))
+    };
     let store = place.start(&["store"]);
+    let (here, there) = asked.await;
+    assert_eq!((&here.expect(200).json["status"], &there.expect(200).json), (&"succeeded".into(), &here.json));
     store.ready().await;
-    super::fixture::wait_for(
-        "the operation",
-        async || {
-            let answer = gateway.ask("GET", &operation, None).await;
-            (answer.json["status"] == "succeeded").then_some(())
-        },
-        || gateway.said(),
-    )
-    .await;
+    other.terminate().await;
 
     gateway.terminate().await;
     let gateway = place.start(&["gateway"]);

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::changes::{STREAM, STREAM_PARAMETERS, stream_content};
 use super::shared::{
-    DEPRECATION, PREFERENCE, REPLAYED, TOKEN, accepted, add_problems, header_references, headers_of, one_example,
-    parameter_references, problem_response,
+    AGE, COMPRESSED, DEPRECATION, PREFERENCE, REPLAYED, TOKEN, accepted, add_problems, header_references, headers_of,
+    one_example, parameter_references, problem_response,
 };
 use super::{Names, OLD_PATHS, capital, reference};
 
@@ -61,7 +61,7 @@ impl Place<'_> {
             &format!("List {many}"),
             &description,
         );
-        let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), VARY];
+        let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), COMPRESSED, AGE, VARY];
         let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
         let mut ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
         ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
@@ -74,7 +74,7 @@ impl Place<'_> {
         let parameters = ["Id", "IfMatch", "IfUnmodifiedSince", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
         let parameters = [&parameters[..], &STREAM_PARAMETERS].concat();
         let operation = self.operation("get", &parameters, &format!("Read {}", self.names.a), &description);
-        let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), VARY];
+        let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), AGE, VARY];
         let mut ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
         ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});

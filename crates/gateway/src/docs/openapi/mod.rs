@@ -163,6 +163,8 @@ the standard form of the same.\n\
 - **Times** are RFC 3339 in UTC with `Z`, to the millisecond. **Ids** are opaque: 1 to 64 of `A-Z a-z 0-9 . _ -`.\n\
 - **Lists** are read a page at a time: follow `Link: rel=\"next\"` until there is none.\n\
 - **`HEAD`** is answered wherever `GET` is, `OPTIONS` everywhere.\n\
+- **Compression**: lists, streams and documents are sent with `gzip` to those who ask (`Accept-Encoding`); single entities never. A body that \
+is sent encoded is refused (`415`).\n\
 - **Read your writes anywhere**: answers about entities carry a `Consistency-Token`. A request that sends it, to whichever instance, is \
 answered from a view that has seen all that the token tells of, and gets a newer one back.\n\
 - **Pages of other origins** (CORS) may read what anonymous callers may, and all headers of the answers; writes and credentials are not \

@@ -38,6 +38,8 @@ pub(super) fn parameters() -> Value {
         "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
             of the write; `respond-async` does not wait and gives `202`; `return=minimal` leaves the object out of the answer. \
             `Preference-Applied` says what was heeded."),
+        "Wait": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30) for the operation to end. \
+            `Preference-Applied` says how long it was."),
         "CreateCondition": header("If-None-Match", text(), "RFC 9110. `*` creates the entity at this id, and changes nothing where it \
             exists (`412`); with ETags in double quotes, separated by commas, nothing is changed while one of them is current."),
         "WriteIfMatch": header("If-Match", text(), "RFC 9110. The ETag that you changed, in double quotes (several are separated \
@@ -99,6 +101,8 @@ pub(super) fn headers() -> Value {
         "CacheControl": header("RFC 9111. `no-cache` on reads (`private, no-cache` where credentials were \
             sent): keep it, and ask whether it is current; else `no-store`.", "no-cache"),
         "Vary": header("Request headers that the response depends on.", "Accept, Authorization"),
+        "Age": {"description": "While the event stream is away, at least how many seconds old the view is (RFC 9111).", "schema": seconds, "example": 12},
+        "ContentEncoding": header("Where `Accept-Encoding` asked for it and the body is not short.", "gzip"),
         "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
         "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
         "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
@@ -200,6 +204,12 @@ pub(super) fn problem_response(description: &str, examples: Map<String, Value>, 
     })
 }
 
+/// The header that tells how old a view is.
+pub(super) const AGE: (&str, &str) = ("Age", "Age");
+
+/// The header of what may be compressed.
+pub(super) const COMPRESSED: (&str, &str) = ("Content-Encoding", "ContentEncoding");
+
 /// The header that tells which preferences a write heeded, whatever came of it.
 pub(super) const PREFERENCE: (&str, &str) = ("Preference-Applied", "PreferenceApplied");
 
@@ -213,7 +223,8 @@ fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
     match component {
         "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE, TOKEN],
         "Unavailable" => &[("Retry-After", "RetryAfter"), TOKEN],
-        "NotFound" | "Gone" | "ConditionFailed" | "PositionExpired" => &[TOKEN],
+        "NotFound" | "Gone" => &[AGE, TOKEN],
+        "ConditionFailed" | "PositionExpired" => &[TOKEN],
         "WriteFailed" => &[PREFERENCE],
         "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED, TOKEN],
         "KeyReused" => &[PREFERENCE, TOKEN],

@@ -4,7 +4,7 @@ use contract::Slug;
 use serde_json::{Map, Value, json};
 
 use super::super::documents::{API_VERSION, VERSIONS};
-use super::shared::{add_problems, header_references, parameter_references};
+use super::shared::{COMPRESSED, PREFERENCE, add_problems, header_references, parameter_references};
 use super::{SYSTEM, reference};
 
 const JSON: &str = "application/json";
@@ -45,7 +45,7 @@ fn responses<const N: usize>(own: [(u16, Value); N], problems: &[&str]) -> Map<S
 }
 
 fn response(description: &str, media_type: &str, content: Value) -> Value {
-    json!({"description": description, "headers": header_references(&[("Vary", "Vary")]), "content": {media_type: content}})
+    json!({"description": description, "headers": header_references(&[COMPRESSED, ("Vary", "Vary")]), "content": {media_type: content}})
 }
 
 /// A response that no cache may keep.
@@ -55,11 +55,14 @@ fn fresh(description: &str, headers: &[(&str, &str)], content: Value) -> Value {
 }
 
 /// Headers of every page for people.
-const PAGE: [(&str, &str); 2] =
-    [("Content-Security-Policy", "ContentSecurityPolicy"), ("X-Content-Type-Options", "ContentTypeOptions")];
+const PAGE: [(&str, &str); 3] = [
+    ("Content-Security-Policy", "ContentSecurityPolicy"),
+    ("X-Content-Type-Options", "ContentTypeOptions"),
+    ("Vary", "Vary"),
+];
 
 fn page(headers: &[(&str, &str)]) -> Value {
-    let headers = header_references(&[headers, &PAGE].concat());
+    let headers = header_references(&[headers, &PAGE, &[COMPRESSED]].concat());
     json!({"description": "The page.", "headers": headers, "content": {"text/html": {"schema": {"type": "string"}}}})
 }
 
@@ -109,12 +112,22 @@ fn operation() -> Value {
         .into_iter()
         .collect();
     let content = json!({"schema": reference("schemas", "Operation"), "examples": examples});
-    let headers = [("Retry-After", "RetryAfter")];
-    let ok = fresh("What became of the write; while it is pending, ask again after `Retry-After`.", &headers, content);
+    let headers = [("Retry-After", "RetryAfter"), PREFERENCE];
+    let ok = fresh(
+        "What became of the write; while it is pending, ask again after `Retry-After`, or with `Prefer: wait=N`.",
+        &headers,
+        content,
+    );
     let description = "What became of a write that was answered `202`, or whose outcome was not known. Any gateway can answer, also \
         after a restart, for at least 24 hours. `404` is final: the data store never saw the write, and never will.";
     let problems = ["Forbidden", "NotFound", "NotAcceptable", "ReadFailed", "Unavailable", "NoAnswer"];
-    get(&["Operation"], "getOperation", "What became of a write", description, responses([(200, ok)], &problems))
+    get(
+        &["Operation", "Wait"],
+        "getOperation",
+        "What became of a write",
+        description,
+        responses([(200, ok)], &problems),
+    )
 }
 
 fn alive() -> Value {
@@ -140,7 +153,7 @@ fn document(id: &str, media_type: &str, description: &str) -> Value {
     let content = json!({"schema": reference("schemas", "Document")});
     let headers = [("ETag", "ETag"), ("Vary", "Vary")];
     let mut ok = response("The OpenAPI document.", media_type, content);
-    ok["headers"] = header_references(&headers).into();
+    ok["headers"] = header_references(&[&headers[..], &[COMPRESSED]].concat()).into();
     let responses = responses([(200, ok), (304, unchanged(&headers))], &["NotAcceptable", "Internal"]);
     get(&["IfNoneMatch"], id, "The OpenAPI document", description, responses)
 }

@@ -1,20 +1,21 @@
-//! `GET /T`: pages of a type's entities, oldest first.
+//! `GET /T`: pages of a type's entities.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use contract::list::LIST_LIMIT_MAX;
-use contract::{Action, FieldError, Key, ListPosition, ListQuery, Problem, ReplyBody, Slug};
-use http::header::LINK;
+use contract::{Action, Key, ListPosition, ListQuery, ReplyBody, Slug};
+use http::header::{CACHE_CONTROL, ETAG, LINK, VARY};
+use http::{Response, StatusCode};
+use twox_hash::XxHash3_64;
 
+use super::super::conditions::is_known;
 use super::super::cursor::Cursor;
+use super::super::list_query::{Asked, list_query};
 use super::super::middleware::Call;
-use super::super::request::{check_accept, query};
+use super::super::request::check_accept;
 use super::super::response::{self, Answered, Failure, X_TOTAL_COUNT};
 use super::super::router::Resource;
 use super::labels;
 use crate::dispatch::{Answer, unexpected};
-use crate::views::{Held, Views};
-
-const LIMIT_DEFAULT: usize = 50;
+use crate::views::{Held, Materialised, Page, Views};
 
 /// What a page's response needs.
 struct Rows {
@@ -23,60 +24,70 @@ struct Rows {
     next: Option<ListPosition>,
 }
 
-/// One page, with `X-Total-Count` and, where there is more, `Link: rel="next"` [RFC 8288].
+/// One page, with `X-Total-Count`, a weak `ETag` and, where there is more, `Link: rel="next"` [RFC 8288].
 pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>) -> Result<Answered, Failure> {
     check_accept(&call.parts.headers, "application/json")?;
-    let query = list_query(call, resource)?;
-    let limit = query.limit;
+    let Asked { query, parameters, .. } = list_query(resource.entity_type, &call.parts.uri)?;
+    let name = resource.entity_type.name();
     let rows = match &*call.gateway.views {
         Views::Materialised(views) => {
-            let (rows, total, next) = views.list(resource.entity_type.name(), &query);
-            let body = array(rows.iter().map(Held::object));
-            Rows { body, total, next }
+            let Page { rows, total, next } = page(call, views, resource, &query).await?;
+            Rows { body: array(rows.iter().map(Held::object)), total, next }
         }
-        Views::OnDemand(_) => ask(call, resource, query).await?,
+        Views::OnDemand(_) => ask(call, resource, query.clone()).await?,
     };
-    let mut response = response::read(rows.body);
+    let next = rows.next.map(|after| Cursor { list: Cursor::list_of(name, &query), after }.encode());
+    let etag = etag(&rows.body, rows.total, next.as_deref());
+    let mut response = if is_known(&call.parts.headers, &etag) {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response.headers_mut().insert(CACHE_CONTROL, response::NO_CACHE);
+        response.headers_mut().insert(VARY, response::VARY_READS);
+        response
+    } else {
+        response::read(rows.body)
+    };
+    response::set(&mut response, ETAG, &format!("W/{etag}"));
     response::set(&mut response, X_TOTAL_COUNT, &rows.total.to_string());
-    if let Some(after) = rows.next {
-        let name = resource.entity_type.name();
-        let cursor = Cursor { entity_type: name.clone(), after }.encode();
+    if let Some(cursor) = next {
         let public_url = &call.gateway.config.public_url;
-        response::set(
-            &mut response,
-            LINK,
-            &format!("<{public_url}/{name}?limit={limit}&cursor={cursor}>; rel=\"next\""),
-        );
+        let target = format!("{public_url}/{name}?{parameters}limit={}&cursor={cursor}", query.limit);
+        response::set(&mut response, LINK, &format!("<{target}>; rel=\"next\""));
     }
     Ok(response)
 }
 
-fn list_query(call: &Call<'_>, resource: Resource<'_>) -> Result<ListQuery, Failure> {
-    let mut list = ListQuery { limit: LIMIT_DEFAULT, ..ListQuery::default() };
-    let mut errors = Vec::new();
-    for (name, value) in query(call.parts.uri.query(), &["limit", "cursor"])? {
-        match name.as_str() {
-            "limit" => match value.parse() {
-                Ok(limit @ 1..=LIST_LIMIT_MAX) if value.starts_with(|c: char| matches!(c, '1'..='9')) => {
-                    list.limit = limit
-                }
-                _ => errors
-                    .push(FieldError::parameter("limit", format!("must be a whole number from 1 to {LIST_LIMIT_MAX}"))),
-            },
-            _ => match Cursor::decode(&value) {
-                Some(cursor) if cursor.entity_type == *resource.entity_type.name() => list.after = Some(cursor.after),
-                Some(cursor) => {
-                    let detail = format!("belongs to the list of {}", cursor.entity_type);
-                    errors.push(FieldError::parameter("cursor", detail));
-                }
-                None => {
-                    let detail = "is none of this gateway's; take it from rel=\"next\" as it is, or start without one";
-                    errors.push(FieldError::parameter("cursor", detail));
-                }
-            },
+/// A validator of a page: of its rows, their order, the number of all, and where the next one begins. Lists say it with `W/`, for the answer's other
+/// headers may differ; the same page has the same on every gateway.
+fn etag(body: &[u8], total: u64, next: Option<&str>) -> String {
+    let mut bytes = [XxHash3_64::oneshot(body).to_be_bytes(), total.to_be_bytes()].concat();
+    bytes.extend_from_slice(next.unwrap_or_default().as_bytes());
+    format!("\"{:016x}\"", XxHash3_64::oneshot(&bytes))
+}
+
+/// The page from memory. Where lists with filters and orders are not indexed yet, that is waited for.
+async fn page(
+    call: &Call<'_>,
+    views: &Materialised,
+    resource: Resource<'_>,
+    query: &ListQuery,
+) -> Result<Page, Failure> {
+    let mut deadline = None;
+    loop {
+        let mut built = match views.list(resource.entity_type.name(), query) {
+            Ok(page) => return Ok(page),
+            Err(built) => built,
+        };
+        let deadline = deadline.get_or_insert_with(|| call.gateway.env.sleep(call.gateway.config.read_wait));
+        tokio::select! {
+            biased;
+            _ = built.wait_for(|built| *built) => {}
+            () = deadline => {
+                let detail = "lists with filters or another order than created are being prepared; try again shortly";
+                return Err(Failure::new(Slug::NotReady, detail));
+            }
         }
     }
-    if errors.is_empty() { Ok(list) } else { Err(Problem::with_errors(Slug::InvalidRequest, errors).into()) }
 }
 
 /// The page as the data store has it.

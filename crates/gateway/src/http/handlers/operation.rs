@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 
 use super::super::middleware::Call;
-use super::super::request::{check_accept, query};
+use super::super::request::{PREFERENCE_APPLIED, Preference, check_accept, preference, query};
 use super::super::response::{self, Answered, Context, Failure, NO_STORE};
 use super::labels;
 use crate::dispatch::{Answer, Operation, unexpected};
@@ -17,24 +17,63 @@ use crate::dispatch::{Answer, Operation, unexpected};
 /// How long an operation is said to be pending from memory alone.
 const ASK_AFTER: Duration = Duration::from_secs(10);
 
-/// The operation: from memory, or by a retrieve event behind the command on its partition, so that "unknown" is final.
+/// How often an operation that is waited for is looked at though nothing was told of it.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// The operation: from memory, or by a retrieve event behind the command on its partition, so that "unknown" is final. With
+/// `Prefer: wait=N` once it has ended, or after so long.
 pub(crate) async fn operation(call: &Call<'_>, raw: &str) -> Result<Answered, Failure> {
     check_accept(&call.parts.headers, "application/json")?;
     query(call.parts.uri.query(), &[])?;
     let id = OperationId::parse(raw).filter(|id| call.gateway.registry.get(id.key.entity_type.as_str()).is_some());
     let id = id.ok_or_else(|| not_found("this is no operation's id"))?;
-    let outcome = match call.gateway.dispatch.answers.operation(id.command) {
-        // Its view may never come here: a later one has replaced it on the topic while this gateway was behind.
-        Some(Operation::Pending(Some(since))) if call.gateway.env.monotonic().saturating_sub(since) >= ASK_AFTER => {
-            match ask(call, &id).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Ok(pending(call, &id)),
-            }
+    // Nothing is done here that could be answered later: only the waiting can be heeded.
+    let preference = Preference { asynchronous: false, returned: None, ..preference(&call.parts.headers) };
+    let found = outcome(call, &id, preference.wait.unwrap_or_default()).await;
+    let mut answered = found.and_then(|outcome| match outcome {
+        Some(outcome) => ended(call, &id, outcome),
+        None => Ok(pending(call, &id)),
+    });
+    if let Some(applied) = preference.applied(false, false) {
+        match &mut answered {
+            Ok(response) => response::set(response, PREFERENCE_APPLIED, &applied),
+            Err(failure) => failure.set(PREFERENCE_APPLIED, &applied),
         }
-        Some(Operation::Pending(_)) => return Ok(pending(call, &id)),
-        Some(Operation::Done(outcome)) => outcome,
-        None => ask(call, &id).await?,
-    };
+    }
+    answered
+}
+
+/// What became of the operation; none where that is not known yet, and the client waits no longer.
+async fn outcome(call: &Call<'_>, id: &OperationId, wait: Duration) -> Result<Option<Outcome>, Failure> {
+    let (answers, env) = (&call.gateway.dispatch.answers, &call.gateway.env);
+    let deadline = env.monotonic() + wait;
+    loop {
+        // From here on, so that none that ends after the look is missed.
+        let mut ended = std::pin::pin!(answers.next_end());
+        ended.as_mut().enable();
+        let left = deadline.saturating_sub(env.monotonic());
+        match answers.operation(id.command) {
+            Some(Operation::Done(outcome)) => return Ok(Some(outcome)),
+            // Its view may never come here: a later one has replaced it on the topic while this gateway was behind.
+            Some(Operation::Pending(Some(since))) if env.monotonic().saturating_sub(since) >= ASK_AFTER => {
+                // Without an answer it is as pending as before.
+                return Ok(ask(call, id, left).await.ok());
+            }
+            Some(Operation::Pending(_)) => {}
+            None => return ask(call, id, left).await.map(Some),
+        }
+        if left.is_zero() {
+            return Ok(None);
+        }
+        tokio::select! {
+            biased;
+            () = ended => {}
+            () = env.sleep(left.min(LOOK_AFTER)) => {}
+        }
+    }
+}
+
+fn ended(call: &Call<'_>, id: &OperationId, outcome: Outcome) -> Result<Answered, Failure> {
     let (status, problem) = match outcome.status {
         OutcomeStatus::Succeeded => ("succeeded", None),
         OutcomeStatus::Failed => ("failed", outcome.problem),
@@ -44,16 +83,17 @@ pub(crate) async fn operation(call: &Call<'_>, raw: &str) -> Result<Answered, Fa
     };
     // A write whose idempotency key came before tells of the entity that was made then.
     let about = outcome.entity.as_ref().unwrap_or(&id.key);
-    let mut response = response::read(operation_body(call, &id, about, status, problem.as_ref()));
+    let mut response = response::read(operation_body(call, id, about, status, problem.as_ref()));
     response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     Ok(response)
 }
 
-async fn ask(call: &Call<'_>, id: &OperationId) -> Result<Outcome, Failure> {
+/// As the data store has it; waits as long as any read, or longer where the client does.
+async fn ask(call: &Call<'_>, id: &OperationId, wait: Duration) -> Result<Outcome, Failure> {
     let dispatch = &call.gateway.dispatch;
     let action = Action::Retrieve { operation: Some(id.command) };
     let command = dispatch.command(id.key.clone(), action, None, labels(call));
-    match dispatch.ask(command).await? {
+    match dispatch.ask_within(command, dispatch.read_wait.max(wait)).await? {
         Answer::Reply(reply) => match reply.body {
             ReplyBody::Outcome(outcome) => Ok(outcome),
             ReplyBody::Rejected(problem) => Err(problem.into()),

@@ -73,6 +73,7 @@ fn document(call: &Call<'_>, document: &Document, content_type: &'static str) ->
         response.headers_mut().remove(CONTENT_TYPE);
     } else {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        response.extensions_mut().insert(document.gzip.clone());
     }
     response::set(&mut response, ETAG, &document.etag);
     Ok(response)
@@ -89,6 +90,7 @@ pub(crate) fn docs(call: &Call<'_>, path: &str) -> Result<Answered, Failure> {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
     } else {
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+        response.extensions_mut().insert(asset.gzip.clone());
     }
     page(&mut response, CSP);
     response::set(&mut response, ETAG, &asset.etag);

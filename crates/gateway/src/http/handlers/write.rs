@@ -6,14 +6,14 @@ use contract::reply::{FirstAnswer, Repeat, WriteAction};
 use contract::{Action, ETag, EntityId, FieldError, Key, OperationId, OutcomeStatus, Precondition, Problem, Reply};
 use contract::{ReplyBody, Retry, Slug, json};
 use http::StatusCode;
-use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::super::body::{self, Incoming};
 use super::super::conditions::{check_collection, precondition};
 use super::super::middleware::Call;
-use super::super::request::{Preference, Returned, check_accept, preference, query};
+use super::super::request::{PREFERENCE_APPLIED, Returned, check_accept, preference, query};
 use super::super::response::{self, Answered, Failure};
 use super::super::router::Resource;
 use super::idempotency::{self, IDEMPOTENT_REPLAYED};
@@ -22,7 +22,6 @@ use super::{entity_id, labels};
 use crate::dispatch::{Answer, Write, unexpected};
 use crate::views::{Held, Look};
 
-const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 const JSON: &str = "application/json";
 
 /// A write as it was asked for.
@@ -125,7 +124,8 @@ async fn data(
 async fn write(call: &Call<'_>, resource: Resource<'_>, asked: Asked) -> Result<Answered, Failure> {
     let gateway = call.gateway;
     let Asked { key, action, precondition, body } = asked;
-    let Preference { wait, applied, returned } = preference(&call.parts.headers, gateway.config.write_wait);
+    let preference = preference(&call.parts.headers);
+    let wait = preference.write_wait(gateway.config.write_wait);
     let does = match action {
         Action::Create(_) => WriteAction::Create,
         Action::Delete => WriteAction::Delete,
@@ -148,15 +148,15 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, asked: Asked) -> Result<
             })
         }
     };
-    let returned = returned.filter(|_| answered.as_ref().is_ok_and(gives_object));
-    if let (Ok(response), Some(Returned::Minimal)) = (&mut answered, returned) {
+    let shows_object = answered.as_ref().is_ok_and(gives_object);
+    let accepted = answered.as_ref().is_ok_and(|response| response.status() == StatusCode::ACCEPTED);
+    if let (Ok(response), Some(Returned::Minimal), true) = (&mut answered, preference.returned, shows_object) {
         minimise(response);
     }
-    let heeded: Vec<_> = applied.into_iter().chain(returned.map(|returned| returned.name().to_owned())).collect();
-    if !heeded.is_empty() {
+    if let Some(applied) = preference.applied(accepted, shows_object) {
         match &mut answered {
-            Ok(response) => response::set(response, PREFERENCE_APPLIED, &heeded.join(", ")),
-            Err(failure) => failure.set(PREFERENCE_APPLIED, &heeded.join(", ")),
+            Ok(response) => response::set(response, PREFERENCE_APPLIED, &applied),
+            Err(failure) => failure.set(PREFERENCE_APPLIED, &applied),
         }
     }
     answered

@@ -10,6 +10,7 @@
 //! (no object), or `absent` (version 0, no object).
 //! A kind that is not known is as good as nothing: another program's version may have written it.
 
+use contract::view::VERSION_MAX;
 use contract::{EntityId, EntityType, Key, Offset, Timestamp};
 use twox_hash::XxHash3_64;
 
@@ -58,7 +59,7 @@ fn hash(key: &Key, version: u64, rest: &[u8]) -> u64 {
 pub(super) fn decode<'a>(entity_type: &EntityType, key: &Key, value: &'a [u8]) -> Option<(&'a str, Entry)> {
     let (first, body) = split(value, b'\n')?;
     let [b"dos1", generation, version] = first.split(|b| *b == b' ').collect::<Vec<_>>()[..] else { return None };
-    let version = number(version)?;
+    let version = number(version).filter(|version| *version <= VERSION_MAX)?;
     let (sum, rest) = split(body, b' ')?;
     if u64::from_str_radix(std::str::from_utf8(sum).ok()?, 16).ok()? != hash(key, version, rest) {
         return None;

@@ -7,6 +7,7 @@ use std::path::Path;
 use contract::{ListQuery, Registry};
 
 use super::super::Materialised;
+use super::super::rows::Page;
 use super::format::{self, BLOCK_BYTES, Header, Kind};
 use super::{FILE, PARTIAL};
 
@@ -40,7 +41,7 @@ fn write_file(path: &Path, header: &Header, views: &Materialised, registry: &Reg
         let begun = block.len();
         let mut query = ListQuery { limit: ROWS, ..ListQuery::default() };
         loop {
-            let (rows, _, next) = views.list(entity_type.name(), &query);
+            let Page { rows, next, .. } = views.oldest_first(entity_type.name(), &query);
             for held in &rows {
                 format::push_view(&mut block, held);
                 frames.records += 1;

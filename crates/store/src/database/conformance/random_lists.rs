@@ -7,7 +7,6 @@ use contract::{EntityId, EntityType, Sort, SortBy, SortKey};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::database::index;
 use crate::decide::Tombstone;
 
 /// Numbers that look random and are the same each time (SplitMix64).
@@ -255,9 +254,10 @@ async fn many(database: &dyn Database) {
                 let live = model[id].live.as_ref().unwrap();
                 let fields = live.fields.as_object().unwrap();
                 let id = EntityId::parse(id).unwrap();
-                index::position(&both, &entity_type, fields, (live.created, live.updated), id)
+                both.position(&entity_type, fields, (live.created, live.updated), id)
             };
-            let behind = |id: &String| both.sort.compare(&position(id), both.after.as_ref().unwrap()).is_gt();
+            let behind =
+                |id: &String| both.sort.compare(position(id).as_ref(), both.after.as_ref().unwrap().as_ref()).is_gt();
             let rest: Vec<_> = self::expected(&model, &both).into_iter().filter(behind).take(150).collect();
             let found: Vec<_> = page
                 .items

@@ -1,6 +1,7 @@
 //! The adapter's tables, version [`VERSION`]; every table's name begins with `store_`:
 //!
-//! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of.
+//! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of; `database`, its own
+//!   name.
 //! - `store_entities`: a row per entity. Ids and types compare by bytes (`COLLATE "C"`), as lists are sorted. `object` holds
 //!   the bytes of the view, in `bytea`: `jsonb` would give back other bytes.
 //!   One that was deleted has `created` at the end of time, where no list looks, and neither schema nor object.
@@ -13,6 +14,8 @@
 //! - `store_outbox(partition, sequence, ..)`: events that were not yet known as published at the last commit.
 //!
 //! Times are milliseconds since 1970.
+
+use deadpool_postgres::Object;
 
 use super::pool::{Lease, Pool, bounded, failure};
 use crate::database::{Error, Log};
@@ -113,15 +116,30 @@ async fn check_durable(client: &tokio_postgres::Client) -> Result<(), Error> {
 pub(super) async fn bind(pool: &Pool, log: &Log) -> Result<Log, Error> {
     bounded(async {
         let client = pool.get().await?;
-        let partitions = log.partitions.to_string();
-        let mut bound = Vec::new();
-        for (name, value) in [("cluster", &log.cluster), ("partitions", &partitions)] {
-            client.execute(INSERT, &[&name, value]).await.map_err(|error| failure(&error))?;
-            let row = client.query_one(SELECT, &[&name]).await.map_err(|error| failure(&error))?;
-            bound.push(row.get::<_, String>(0));
-        }
-        let partitions = bound.pop().and_then(|count| count.parse().ok()).unwrap_or(0);
-        Ok(Log { cluster: bound.pop().unwrap_or_default(), partitions })
+        let cluster = keep(&client, "cluster", &log.cluster).await?;
+        let partitions = keep(&client, "partitions", &log.partitions.to_string()).await?;
+        Ok(Log { cluster, partitions: partitions.parse().unwrap_or(0) })
     })
     .await
+}
+
+/// The database's name: this one, unless it had one before.
+pub(super) async fn name(pool: &Pool, proposed: &str) -> Result<String, Error> {
+    bounded(async { keep(&pool.get().await?, "database", proposed).await }).await
+}
+
+/// The name that it has.
+pub(super) async fn named(pool: &Pool) -> Result<Option<String>, Error> {
+    bounded(async {
+        let row = pool.get().await?.query_opt(SELECT, &[&"database"]).await.map_err(|error| failure(&error))?;
+        Ok(row.map(|row| row.get(0)))
+    })
+    .await
+}
+
+/// What stands under a name for ever: this value, unless there was one before.
+async fn keep(client: &Object, name: &str, value: &str) -> Result<String, Error> {
+    client.execute(INSERT, &[&name, &value]).await.map_err(|error| failure(&error))?;
+    let row = client.query_one(SELECT, &[&name]).await.map_err(|error| failure(&error))?;
+    Ok(row.get(0))
 }

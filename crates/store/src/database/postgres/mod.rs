@@ -89,6 +89,18 @@ impl Postgres {
         Ok(Self { pool })
     }
 
+    /// The tables as they are, to be looked at. Connects to nothing yet.
+    ///
+    /// [`Error::Data`] where the options are wrong.
+    pub fn unmigrated(options: &Options) -> Result<Self, Error> {
+        Ok(Self { pool: Pool::new(options)? })
+    }
+
+    /// Its name, if it has one yet.
+    pub(crate) async fn named(&self) -> Result<Option<String>, Error> {
+        migrate::named(&self.pool).await
+    }
+
     /// Looks at the server and the tables; makes and changes nothing.
     ///
     /// Errors as of [`Postgres::open`].
@@ -111,6 +123,10 @@ impl Database for Postgres {
 
     fn is_exclusive(&self) -> bool {
         false
+    }
+
+    async fn name(&self, proposed: String) -> Result<String, Error> {
+        migrate::name(&self.pool, &proposed).await
     }
 
     async fn take(&self, partition: Partition) -> Result<Standing, Error> {

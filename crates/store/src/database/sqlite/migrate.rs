@@ -81,3 +81,10 @@ pub(super) fn bind(connection: &Connection, log: &Log) -> Result<Log, TransactEr
         partitions: connection.query_row(select, ("partitions",), |row| row.get(0))?,
     })
 }
+
+/// The database's name: this one, unless it had one before.
+pub(super) fn name(connection: &Connection, proposed: &str) -> Result<String, TransactError> {
+    connection.execute("INSERT OR IGNORE INTO store_meta (name, value) VALUES ('database', ?1)", (proposed,))?;
+    let select = "SELECT value FROM store_meta WHERE name = 'database'";
+    Ok(connection.query_row(select, (), |row| row.get(0))?)
+}

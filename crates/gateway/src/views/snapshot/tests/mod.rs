@@ -14,7 +14,7 @@ use stream::Bounds;
 use super::format::Header;
 use super::load::Loaded;
 use super::{FILE, PARTIAL, header, load, write};
-use crate::views::{Held, Loading, Look, Materialised};
+use crate::views::{Held, Loading, Look, Materialised, Page};
 
 pub(super) const CLUSTER: &str = "cluster";
 const BOUNDS: [Bounds; 2] = [Bounds { start: 0, end: 900 }, Bounds { start: 10, end: 800 }];
@@ -58,7 +58,7 @@ pub(super) fn content(registry: &Registry, views: &Materialised) -> Vec<String> 
         let name: &TypeName = entity_type.name();
         let mut query = ListQuery { limit: 200, ..ListQuery::default() };
         loop {
-            let (rows, total, next) = views.list(name, &query);
+            let Page { rows, total, next } = views.oldest_first(name, &query);
             content.extend(rows.iter().map(|row| {
                 let found = matches!(views.look(&key_of(name, row)), Look::Found(found) if found.etag() == row.etag());
                 format!("{name} of {total}: {} {:?} {found} {:?}", row.etag(), row.time(), row.object())
