@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::{Action, Command, CommandId, Key, ListQuery, Registry, Timestamp};
+use contract::{Action, Command, CommandId, Key, ListQuery, Registry, Sort, SortBy, Timestamp};
 use gateway::{Cursor, Position};
 use libfuzzer_sys::fuzz_target;
 use twox_hash::XxHash3_64;
@@ -24,10 +24,12 @@ fn cursor(text: &str) -> bool {
     }
     let Some(cursor) = Cursor::decode(text) else { return false };
     assert_eq!(Cursor::decode(&cursor.encode()).as_ref(), Some(&cursor));
+    let by = if cursor.after.time().is_some() { SortBy::Created } else { SortBy::Name };
+    let sort = Sort { by, descending: false };
     let command = Command {
         id: CommandId::parse("019364f0-7a4b-7c52-9d5e-0a1b2c3d4e5f").expect("a UUID"),
         key: Key::list(REGISTRY.iter().next().expect("a type").name().clone()),
-        action: Action::List(ListQuery { limit: 50, after: Some(cursor.after), ..ListQuery::default() }),
+        action: Action::List(ListQuery { limit: 50, sort, after: Some(cursor.after), ..ListQuery::default() }),
         precondition: None,
         idempotency: None,
         time: Timestamp::default(),

@@ -146,7 +146,11 @@ impl Settings {
         Ok(settings)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Whether the API's address may be as open as it is; of a store alone nobody asks.
+    ///
+    /// # Errors
+    /// What to say besides.
+    pub fn check_listen(&self) -> anyhow::Result<()> {
         if self.anonymous.is_none() && !is_loopback(self.listen.ip()) {
             bail!(
                 "listen: {} can be reached from other machines, and this gateway lets everyone in; say with \
@@ -154,6 +158,10 @@ impl Settings {
                 self.listen
             );
         }
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
         if let Some(url) = &self.public_url {
             let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
             let fits = rest.is_some_and(|rest| {
@@ -307,8 +315,8 @@ impl Settings {
             instance: instance.to_owned(),
             batch_max: self.store.batch_max,
             outcome_retention: Duration::from_secs(self.store.outcome_retention_hours.saturating_mul(3600)),
-            // A materialised view answers its lists itself.
-            lists: self.views == Views::OnDemand,
+            // A materialised view answers its lists itself, but gateways that nobody here knows of may share a PostgreSQL.
+            lists: self.store.lists.or_else(|| (!self.shares_database()).then_some(self.views == Views::OnDemand)),
         }
     }
 }

@@ -141,6 +141,8 @@ section! {
         batch_max: usize = 256,
         /// How long outcomes are remembered.
         outcome_retention_hours: u64 = 48,
+        /// Whether the index of lists is kept.
+        lists: Option<bool> = None,
     }
 }
 section! {

@@ -74,7 +74,7 @@ impl Pair {
         for views in [Views::Materialised, Views::OnDemand] {
             settings.views = views;
             let config = settings.gateway("g").unwrap();
-            let gateway = Gateway::start(config, registry.clone(), Arc::new(stream.clone()), Arc::clone(&env));
+            let gateway = Gateway::start(config, registry.clone(), Arc::new(stream.clone()), Arc::clone(&env)).unwrap();
             let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
             addresses.push(listener.local_addr().unwrap().to_string());
             while !gateway.is_ready() {

@@ -6,6 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use contract::list::NAME_KEY_BYTES_MAX;
 use contract::{EntityId, ListPosition, ListQuery, SortKey, Timestamp, TypeName};
 use twox_hash::XxHash3_64;
 
@@ -81,7 +82,8 @@ impl Cursor {
             }
             NAME => {
                 let (bytes, rest) = rest.split_first_chunk::<2>()?;
-                let (name, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*bytes)))?;
+                let length = usize::from(u16::from_be_bytes(*bytes));
+                let (name, rest) = rest.split_at_checked(length).filter(|_| length <= NAME_KEY_BYTES_MAX)?;
                 (SortKey::Name(std::str::from_utf8(name).ok()?.to_owned()), rest)
             }
             UNNAMED => (SortKey::Unnamed, rest),
@@ -99,8 +101,6 @@ fn checksum(bytes: &[u8]) -> [u8; 4] {
 
 #[cfg(test)]
 mod tests {
-    use contract::list::NAME_KEY_BYTES_MAX;
-
     use super::*;
 
     #[test]

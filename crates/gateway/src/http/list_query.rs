@@ -20,12 +20,10 @@ pub(crate) struct Asked {
     pub(crate) query: ListQuery,
     /// The parameters as they came, without those that tell one page from another; empty or with `&` at its end.
     pub(crate) parameters: String,
-    /// Whether a limit or a cursor was sent.
-    pub(crate) is_paged: bool,
 }
 
-/// Reads the query of a list; a failure names everything that is wrong with it.
-pub(crate) fn list_query(entity_type: &EntityType, uri: &Uri) -> Result<Asked, Failure> {
+/// Reads the query of a list; a failure names everything that is wrong with it. A stream of all rows has no pages.
+pub(crate) fn list_query(entity_type: &EntityType, uri: &Uri, pages: bool) -> Result<Asked, Failure> {
     let mut reading = Reading {
         entity_type,
         query: ListQuery { limit: LIMIT_DEFAULT, ..ListQuery::default() },
@@ -46,7 +44,13 @@ pub(crate) fn list_query(entity_type: &EntityType, uri: &Uri) -> Result<Asked, F
             parameters.push('&');
         }
     }
-    let is_paged = reading.seen.iter().any(|name| *name == "limit" || *name == "cursor");
+    if !pages {
+        for name in ["limit", "cursor"] {
+            if reading.seen.contains(&name) {
+                reading.fault(name, "is for pages, and a stream has all rows");
+            }
+        }
+    }
     let query = reading.finish()?;
     // With the cursor of the next page it must not be longer than what is taken.
     let cursor = if query.sort.by == contract::SortBy::Name { CHARS_MAX } else { CHARS_BY_TIME_MAX };
@@ -56,7 +60,7 @@ pub(crate) fn list_query(entity_type: &EntityType, uri: &Uri) -> Result<Asked, F
         let detail = format!("the list's parameters have {} bytes; {most} are allowed", parameters.len());
         return Err(Failure::new(Slug::UriTooLong, detail));
     }
-    Ok(Asked { query, parameters, is_paged })
+    Ok(Asked { query, parameters })
 }
 
 struct Reading<'a> {
@@ -154,9 +158,6 @@ impl Reading<'_> {
     }
 
     fn finish(mut self) -> Result<ListQuery, Failure> {
-        if self.query.ids.is_some() && self.seen.contains(&"sort") {
-            self.fault("sort", "is not for a list by ids, which comes in the order asked for");
-        }
         // One list has one spelling, whatever the order of its values.
         self.query.filter.values_mut().for_each(|values| values.sort_unstable());
         if self.errors.is_empty() {
@@ -190,7 +191,7 @@ mod tests {
     fn read(query: &str) -> Result<ListQuery, Vec<String>> {
         let registry = Registry::built_in().unwrap();
         let uri: Uri = format!("/service?{query}").parse().unwrap();
-        let read = list_query(registry.get("service").unwrap(), &uri);
+        let read = list_query(registry.get("service").unwrap(), &uri, true);
         read.map(|asked| asked.query).map_err(|failure| {
             let place = |error: &FieldError| match &error.place {
                 contract::problem::Place::Parameter(name) => name.clone(),
@@ -215,14 +216,12 @@ mod tests {
             "published",
             "sort",
             "name",
-            "sort",
         ];
         assert_eq!(read(bad).unwrap_err(), expected);
         let many: String = (0..300).map(|number| format!("name=n{number}&")).collect();
         assert_eq!(read(&many).unwrap_err(), ["name"]);
         let ids: Vec<_> = (0..300).map(|number| number.to_string()).collect();
         assert_eq!(read(&format!("ids={}", ids.join(","))).unwrap_err(), ["ids"]);
-        assert_eq!(read("ids=a&sort=name").unwrap_err(), ["sort"]);
         assert_eq!(read("ids=").unwrap_err(), ["ids"]);
         assert_eq!(read("modified_after=2026-01-01T00:00:00+01:00").unwrap_err(), ["modified_after"]);
     }
@@ -245,7 +244,7 @@ mod tests {
         assert!(read(&(0..30).map(|_| names(230)).collect::<Vec<_>>().join("&")).is_ok());
         let registry = Registry::built_in().unwrap();
         let long = format!("/service?sort=name&{}", (0..30).map(|_| names(230)).collect::<Vec<_>>().join("&"));
-        let failure = list_query(registry.get("service").unwrap(), &long.parse().unwrap()).err().unwrap();
+        let failure = list_query(registry.get("service").unwrap(), &long.parse().unwrap(), true).err().unwrap();
         assert_eq!(failure.problem.slug, Slug::UriTooLong);
     }
 }

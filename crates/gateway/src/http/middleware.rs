@@ -103,7 +103,8 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
     let seconds = gateway.env.monotonic().saturating_sub(started).as_secs_f64();
     let status = response.status().as_u16();
     gateway.metrics.record(route_label, write, status, seconds);
-    if status >= 500 {
+    // A probe asks again and again, and why it is not ready was logged when it came to be so.
+    if status >= 500 && !matches!(route, Some(Route::Ready)) {
         warn!(status, path = uri.path(), request_id, seconds, "request failed");
     } else {
         debug!(status, path = uri.path(), request_id, seconds, "request");

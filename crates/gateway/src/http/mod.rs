@@ -22,6 +22,7 @@ mod unstalled;
 
 pub(crate) use body::Incoming;
 pub(crate) use encoding::{Precompressed, STREAMS_MAX};
+pub(crate) use handlers::BATCHES_MAX;
 pub(crate) use middleware::handle;
 pub use outgoing::{Cut, Outgoing};
 pub use server::serve;

@@ -74,10 +74,7 @@ async fn parameters_are_checked(api: Api) {
     let answer = api.get("/costoption?colour=red&limit=3").await;
     assert!(answer.expect_problem(400, "invalid-request").text.contains("known here: limit, cursor"), "{answer:?}");
     let answer = api.get(&format!("/provider?cursor={cursor}")).await;
-    assert!(
-        answer.expect_problem(400, "invalid-request").text.contains("belongs to the list of costoption"),
-        "{answer:?}"
-    );
+    assert!(answer.expect_problem(400, "invalid-request").text.contains("belongs to another list"), "{answer:?}");
     for bad in ["", "AAAA", "%00", &format!("{cursor}A"), &cursor[..cursor.len() - 2]] {
         let answer = api.get(&format!("/costoption?cursor={bad}")).await;
         assert_eq!(answer.expect_problem(400, "invalid-request").places(), ["cursor"], "{bad}");

@@ -1,4 +1,5 @@
 mod bad_input;
+mod batch;
 mod changes;
 mod collection;
 mod conditions;
@@ -9,6 +10,7 @@ mod deleted;
 mod entity;
 mod event_stream;
 mod idempotency;
+mod lists;
 mod negotiation;
 mod operation;
 mod patch;

@@ -1,5 +1,8 @@
 //! The paths of entity types.
 
+use contract::EntityType;
+use contract::entity::Kind;
+use contract::list::{FILTER_CHARS_MAX, FILTER_VALUES_MAX};
 use serde_json::{Map, Value, json};
 
 use super::changes::{STREAM, STREAM_PARAMETERS, stream_content};
@@ -35,6 +38,25 @@ pub(super) fn plural_paths(names: &Names, plural: Option<&str>, paths: &mut Map<
     }
 }
 
+/// Adds the parameters that filter lists of one type, by their components.
+pub(super) fn filters(entity_type: &EntityType, names: &Names, parameters: &mut Value) {
+    let fields = entity_type.fields().iter().filter(|field| field.filter);
+    for (field, component) in fields.zip(&names.filters) {
+        let types = if field.kind == Kind::List { &field.schema["items"]["type"] } else { &field.schema["type"] };
+        let items = match types.as_str() {
+            _ if field.kind == Kind::Flag => json!({"type": "string", "enum": ["0", "1", "true", "false", ""]}),
+            Some("boolean") => json!({"type": "string", "enum": ["true", "false", ""]}),
+            _ => json!({"type": "string", "maxLength": FILTER_CHARS_MAX, "pattern": "^[^\\u0000]*$"}),
+        };
+        let holds = if field.kind == Kind::List { "holds" } else { "is" };
+        parameters[component] = json!({
+            "name": field.name, "in": "query", "required": false, "style": "form", "explode": true,
+            "description": format!("Only {} whose `{}` {holds} one of these; an empty value: where it is unset.", names.many, field.name),
+            "schema": {"type": "array", "maxItems": FILTER_VALUES_MAX, "items": items},
+        });
+    }
+}
+
 fn add(place: &Place<'_>, paths: &mut Map<String, Value>) {
     let mut list = json!({"get": place.list(), "post": place.create()});
     let mut one = json!({"get": place.get(), "put": place.update(), "patch": place.patch(), "delete": place.delete()});
@@ -52,20 +74,26 @@ impl Place<'_> {
     fn list(&self) -> Value {
         let many = &self.names.many;
         let description = format!(
-            "All {many}, oldest first, a page at a time. Follow `Link: rel=\"next\"` to the next page; no row comes twice and none \
-            is missed, whatever is written meanwhile. An empty list is `[]`.{STREAM}"
+            "All {many} that fit the filters, a page at a time, oldest first unless `sort` says otherwise. A filter that is repeated finds \
+            what shows one of the values, several filters what fits all of them; an empty value stands for unset. Follow `Link: rel=\"next\"` \
+            to the next page: by `created` no row comes twice and none is missed, whatever is written meanwhile; by `updated` or `name` a row \
+            that changes meanwhile may. An empty list is `[]`. `Accept: application/x-ndjson` gives all that fit as a stream, without \
+            `limit` and `cursor`, a row a line, each as of its sending; one that cannot be finished is cut without its last chunk.{STREAM}"
         );
-        let operation = self.operation(
-            "list",
-            &[&["Limit", "Cursor"][..], &STREAM_PARAMETERS].concat(),
-            &format!("List {many}"),
-            &description,
-        );
-        let headers = [("Link", "Link"), ("X-Total-Count", "TotalCount"), COMPRESSED, AGE, VARY];
+        let own = ["Limit", "Cursor", "Ids", "ModifiedAfter", "Sort"];
+        let filters = self.names.filters.iter().map(String::as_str);
+        let parameters: Vec<&str> =
+            own.into_iter().chain(filters).chain(["IfNoneMatch"]).chain(STREAM_PARAMETERS).collect();
+        let operation = self.operation("list", &parameters, &format!("List {many}"), &description);
+        let headers = [("ETag", "ListETag"), ("Link", "Link"), ("X-Total-Count", "TotalCount"), COMPRESSED, AGE, VARY];
         let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
-        let mut ok = self.response(&format!("A page of {many}."), &headers, schema, "List");
+        let mut ok = self.response(&format!("A page of {many}, or all of them."), &headers, schema, "List");
+        ok["content"]["application/x-ndjson"] =
+            json!({"schema": {"type": "string", "description": "An object a line (NDJSON)."}});
         ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
-        self.finish(operation, [("200", ok)], &READ_PROBLEMS)
+        let unchanged =
+            json!({"description": "The page that the client has is current.", "headers": self.headers(&headers)});
+        self.finish(operation, [("200", ok), ("304", unchanged)], &READ_PROBLEMS)
     }
 
     fn get(&self) -> Value {

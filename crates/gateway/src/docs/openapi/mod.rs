@@ -24,10 +24,11 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
         url => url,
     };
     let mut paths = Map::new();
-    let (mut schemas, mut examples) = (schema::shared(), example::shared());
+    let (mut schemas, mut examples, mut parameters) = (schema::shared(), example::shared(), shared::parameters());
     for entity_type in registry.iter() {
         let names = Names::of(entity_type);
         entity::paths(&names, &mut paths);
+        entity::filters(entity_type, &names, &mut parameters);
         schema::entity(entity_type, &names, &mut schemas);
         example::entity(entity_type, &names, &mut examples);
     }
@@ -51,7 +52,7 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "parameters": shared::parameters(),
+            "parameters": parameters,
             "headers": shared::headers(),
             "responses": shared::responses(registry.iter().any(|t| t.plural().is_some())),
             "examples": examples,
@@ -78,6 +79,8 @@ struct Names {
     a: String,
     /// In a sentence: `cost options`.
     many: String,
+    /// The components of the parameters that filter lists: `Costoption.option`.
+    filters: Vec<String>,
 }
 
 impl Names {
@@ -94,7 +97,14 @@ impl Names {
             _ if one.ends_with('s') => one.clone(),
             _ => format!("{one}s"),
         };
-        Self { path, component, a: format!("{article} {one}"), one, many }
+        let fields = (0..).zip(entity_type.fields()).filter(|(_, field)| field.filter);
+        let filters = fields.map(|(number, field)| {
+            let plain = field.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+            // What no component may be called is called by its number.
+            if plain { format!("{component}.{}", field.name) } else { format!("{component}..{number}") }
+        });
+        let filters = filters.collect();
+        Self { path, component, a: format!("{article} {one}"), one, many, filters }
     }
 }
 
@@ -161,7 +171,8 @@ the standard form of the same.\n\
 - **Conditions** of writes are decided by the data store: with the `ETag` you read in `If-Match` nobody's change is lost (`412`).\n\
 - **`Idempotency-Key`** makes a write that is sent again be carried out once; the first answer comes again.\n\
 - **Times** are RFC 3339 in UTC with `Z`, to the millisecond. **Ids** are opaque: 1 to 64 of `A-Z a-z 0-9 . _ -`.\n\
-- **Lists** are read a page at a time: follow `Link: rel=\"next\"` until there is none.\n\
+- **Lists** are read a page at a time: follow `Link: rel=\"next\"` until there is none. They are filtered, sorted, polled with the \
+page's `ETag`, and streamed whole as `application/x-ndjson`.\n\
 - **`HEAD`** is answered wherever `GET` is, `OPTIONS` everywhere.\n\
 - **Compression**: lists, streams and documents are sent with `gzip` to those who ask (`Accept-Encoding`); single entities never. A body that \
 is sent encoded is refused (`415`).\n\

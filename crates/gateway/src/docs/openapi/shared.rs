@@ -2,10 +2,12 @@
 
 use contract::Slug;
 use contract::id::EntityId;
+use contract::list::IDS_MAX;
 use serde_json::{Map, Value, json};
 
 use super::example::{ETAG, ID, OPERATION};
 use super::reference;
+use crate::http::cursor::CHARS_MAX;
 
 /// Parameters. Optional ones have no example: interactive references would send it along unasked.
 pub(super) fn parameters() -> Value {
@@ -31,8 +33,20 @@ pub(super) fn parameters() -> Value {
         },
         "Limit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
             "The most rows of a page. It may hold fewer; only a missing `rel=\"next\"` ends the list."),
-        "Cursor": query("cursor", json!({"type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[A-Za-z0-9_-]+$"}),
-            "Where the page begins: opaque, from the `Link` of the page before."),
+        "Cursor": query("cursor", json!({"type": "string", "minLength": 1, "maxLength": CHARS_MAX, "pattern": "^[A-Za-z0-9_-]+$"}),
+            "Where the page begins: opaque, from the `Link` of the page before, and good for the same filters and order only."),
+        "Ids": {
+            "name": "ids", "in": "query", "required": false, "style": "form", "explode": false,
+            "description": "Only these, in this order, whatever `sort` says; those that do not exist or do not fit are left out.",
+            "schema": {"type": "array", "minItems": 1, "maxItems": IDS_MAX, "uniqueItems": true,
+                "items": {"type": "string", "pattern": EntityId::PATTERN}},
+        },
+        "ModifiedAfter": query("modified_after", json!({"type": "string", "format": "date-time"}),
+            "Only those whose `updated` is later."),
+        "Sort": query("sort", json!({"type": "string", "default": "created",
+                "enum": ["created", "-created", "updated", "-updated", "name", "-name"]}),
+            "The order; with `-` the last ones first. `name` is the field that names an entity, without its case, and what has none is \
+            last both ways. Equal ones go by id."),
         "Timestamps": query("timestamps", json!({"type": "string", "enum": ["keep"]}),
             "`keep` stores `created` and `updated` as sent, for imports and restores; else they are ignored."),
         "Prefer": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30, 5 unless said) for what becomes \
@@ -86,6 +100,8 @@ pub(super) fn headers() -> Value {
     let seconds = json!({"type": "integer", "minimum": 0});
     json!({
         "ETag": header("The version's strong validator, opaque.", ETAG),
+        "ListETag": header("A weak validator of the page, opaque: any change to its rows, their order, the number of all or the next page \
+            changes it.", "W/\"3f0c9a54be1d7e20\""),
         "LastModified": header("When the version was made (RFC 9110). Sent once that second is over.", "Tue, 24 Nov 2026 09:30:00 GMT"),
         "Location": header("The entity's path.", &format!("/provider/{ID}")),
         "OperationLocation": header("Where to ask what became of the write.", &format!("/operation/{OPERATION}")),
@@ -97,7 +113,7 @@ pub(super) fn headers() -> Value {
         "SuccessorVersion": header("`rel=\"successor-version\"` is the path to use instead; on lists also `rel=\"next\"`.",
             "</provider>; rel=\"successor-version\""),
         "Deprecation": header("Since when this path is deprecated (RFC 9745).", "@1795478400"),
-        "TotalCount": {"description": "How many entities of the type there are.", "schema": seconds, "example": 2857},
+        "TotalCount": {"description": "How many fit, on all pages.", "schema": seconds, "example": 2857},
         "CacheControl": header("RFC 9111. `no-cache` on reads (`private, no-cache` where credentials were \
             sent): keep it, and ask whether it is current; else `no-store`.", "no-cache"),
         "Vary": header("Request headers that the response depends on.", "Accept, Authorization"),

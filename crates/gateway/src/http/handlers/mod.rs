@@ -1,5 +1,6 @@
 //! What each route does.
 
+mod batch;
 mod changes;
 mod idempotency;
 mod list;
@@ -8,6 +9,7 @@ mod read;
 mod system;
 mod write;
 
+pub(crate) use batch::BATCHES_MAX;
 pub(crate) use changes::{Scope, follow, poll};
 pub(crate) use list::list;
 pub(crate) use operation::operation;

@@ -99,7 +99,7 @@ impl Index {
         let count = rows.len();
         rows.sort_unstable_by(|a, b| (a.created(), a.id()).cmp(&(b.created(), b.id())));
         let threads = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let share = count.div_ceil(threads).max(ROWS_PER_THREAD).min(ROWS_MAX);
+        let share = count.div_ceil(threads).clamp(ROWS_PER_THREAD, ROWS_MAX);
         let shares: Vec<Vec<Held>> = rows.chunks(share).map(<[_]>::to_vec).collect();
         drop(rows);
         let segments = thread::scope(|scope| {

@@ -232,11 +232,12 @@ impl Segment {
     /// What of an order is behind a position.
     fn parts(&self, sort: Sort, after: Option<PositionRef<'_>>) -> Vec<Part> {
         let count = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        let all = match sort {
-            Sort { by: SortBy::Name, descending: true } => vec![0..self.named, self.named..count],
-            _ => vec![0..count],
+        // Names backwards have two parts; else one of the two is empty.
+        let middle = match sort {
+            Sort { by: SortBy::Name, descending: true } => self.named,
+            _ => count,
         };
-        let parts = all.into_iter().map(|places| {
+        let parts = [0..middle, middle..count].into_iter().map(|places| {
             let Some(after) = after else { return Part { places, backwards: sort.descending } };
             // Within a part, the order only goes up or only down.
             let passed = |distance: u32, part: &Part| {

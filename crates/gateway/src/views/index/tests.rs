@@ -180,12 +180,12 @@ fn many_rows_are_listed_as_few_are() {
     let mut model = BTreeMap::new();
     let put = |number: usize, model: &mut BTreeMap<EntityId, Row>, version: u64| {
         let name = ["", "alpha", "BETA", "beta"][number % 4];
-        let fields = json!({"name": name, "published": usize::from(number % 10 != 0),
-            "flagged": number % 3 == 0, "provider_id": format!("p{}", number % 700), "taxonomy_ids": [format!("t{}", number % 5)]});
+        let fields = json!({"name": name, "published": usize::from(!number.is_multiple_of(10)),
+            "flagged": number.is_multiple_of(3), "provider_id": format!("p{}", number % 700), "taxonomy_ids": [format!("t{}", number % 5)]});
         let Value::Object(fields) = fields else { panic!("an object") };
         let at = |millis: usize| Timestamp::from_millis(i64::try_from(millis).unwrap());
         // All that are not published are the newest, too.
-        let updated = if number % 10 == 0 { at(9000 + number) } else { at(number * 7 % 4000) };
+        let updated = if number.is_multiple_of(10) { at(9000 + number) } else { at(number * 7 % 4000) };
         let (id, row) = (
             EntityId::parse(&format!("c{number:05}")).unwrap(),
             Row { fields, created: at(number * 13 % 4000), updated },

@@ -79,7 +79,8 @@ impl System {
     async fn follow(&self, folder: Option<&Path>) -> Follower {
         let views = Arc::new(Views::Materialised(Materialised::new(&self.registry)));
         let every = Duration::from_secs(3600);
-        let snapshots = folder.and_then(|folder| Snapshots::open(folder, every, &views, &self.registry, &self.env));
+        let snapshots =
+            folder.and_then(|folder| Snapshots::open(folder, every, &views, &self.registry, &self.env).unwrap());
         let (ready, progress) = (Arc::new(Ready::new()), Arc::new(Progress::new()));
         let stream = Arc::clone(&self.stream) as Arc<dyn Stream>;
         let feed = FeedConfig::default();
