@@ -82,6 +82,11 @@ impl Settings {
         self.database(url.reveal()).map(Some)
     }
 
+    /// Whether other stores may work on the same database.
+    pub(super) fn shares_database(&self) -> bool {
+        self.database.url.as_ref().is_some_and(|url| !url.reveal().starts_with("sqlite:"))
+    }
+
     /// Whether Kafka's settings can be used, by this program.
     ///
     /// # Errors

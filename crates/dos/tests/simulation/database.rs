@@ -174,6 +174,10 @@ impl Database for Connection {
         self.call(move |tables| Ok(standing(tables.rows.entry(partition).or_default(), &world))).await
     }
 
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        Ok(wanted.unwrap_or(true))
+    }
+
     async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
         self.call(move |tables| {
             tables.indexed = types.is_some();

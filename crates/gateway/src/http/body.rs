@@ -123,37 +123,39 @@ fn too_large() -> Failure {
     Failure::new(Slug::BodyTooLarge, detail).with(CONNECTION, "close")
 }
 
+/// Whether the body says to be of this media type.
+pub(crate) fn has_media_type(parts: &Parts, media_type: &str) -> bool {
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().is_some_and(|sent| sent.trim().eq_ignore_ascii_case(media_type))
+}
+
 /// The media type in UTF-8, and not encoded.
-fn check_media_type(parts: &Parts, media_type: &'static str) -> Result<(), Failure> {
-    let unsupported = |detail: &'static str| {
+pub(crate) fn check_media_type(parts: &Parts, media_type: &'static str) -> Result<(), Failure> {
+    let unsupported = |detail: String| {
         let failure = Failure::new(Slug::UnsupportedMediaType, detail);
         // What a PATCH takes is to be said there [RFC 5789 2.2].
         if media_type == MERGE_PATCH_JSON { failure.with(ACCEPT_PATCH, media_type) } else { failure }
     };
-    let other = if media_type == MERGE_PATCH_JSON {
-        "send the body with one Content-Type: application/merge-patch+json"
-    } else {
-        "send the body with one Content-Type: application/json"
-    };
+    let other = || format!("send the body with one Content-Type: {media_type}");
     if !parts.headers.get_all(CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         let detail = "an encoded body is not read; send it without Content-Encoding";
-        return Err(unsupported(detail).with(ACCEPT_ENCODING, "identity"));
+        return Err(unsupported(detail.to_owned()).with(ACCEPT_ENCODING, "identity"));
     }
     if !parts.headers.get_all(TRANSFER_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"chunked")) {
-        return Err(unsupported("no other Transfer-Encoding than chunked is read"));
+        return Err(unsupported("no other Transfer-Encoding than chunked is read".to_owned()));
     }
     let mut types = parts.headers.get_all(CONTENT_TYPE).iter();
     let (Some(content_type), None) = (types.next().and_then(|value| value.to_str().ok()), types.next()) else {
-        return Err(unsupported(other));
+        return Err(unsupported(other()));
     };
     let mut pieces = content_type.split(';').map(str::trim);
     if !pieces.next().is_some_and(|sent| sent.eq_ignore_ascii_case(media_type)) {
-        return Err(unsupported(other));
+        return Err(unsupported(other()));
     }
     let mut charsets = pieces.filter_map(|piece| {
         let (name, value) = piece.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
     });
     let is_utf8 = |name: &str| name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii");
-    if charsets.all(is_utf8) { Ok(()) } else { Err(unsupported("send the JSON in UTF-8")) }
+    if charsets.all(is_utf8) { Ok(()) } else { Err(unsupported("send the JSON in UTF-8".to_owned())) }
 }

@@ -8,6 +8,7 @@ mod consistency;
 mod cors;
 pub(crate) mod cursor;
 mod encoding;
+mod event_stream;
 mod handlers;
 mod list_query;
 mod middleware;
@@ -21,6 +22,7 @@ mod unstalled;
 
 pub(crate) use body::Incoming;
 pub(crate) use encoding::{Precompressed, STREAMS_MAX};
+pub(crate) use handlers::BATCHES_MAX;
 pub(crate) use middleware::handle;
 pub use outgoing::{Cut, Outgoing};
 pub use server::serve;

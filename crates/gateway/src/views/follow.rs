@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::{Held, Loading, Progress, Snapshots, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
+use crate::feed::Feed;
 use crate::metrics::UNREADABLE;
 use crate::ready::{Ready, UNUSABLE};
 
@@ -38,6 +39,7 @@ pub(crate) struct Follow {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) feed: Arc<Feed>,
     /// Of a materialised view, if there are to be any.
     pub(crate) snapshots: Option<Arc<Snapshots>>,
     pub(crate) env: Arc<dyn Env>,
@@ -75,6 +77,7 @@ impl Follow {
             };
             self.views.begin(&topology.cluster, &starts, &self.stream);
             self.progress.begin(&topology.cluster, &starts);
+            self.feed.reached(starts.len());
             self.views.expect(views.iter().zip(&starts).map(|(bounds, from)| bounds.end.saturating_sub(*from)).sum());
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
@@ -140,6 +143,7 @@ impl Follow {
                     course.next = start;
                     if topic == Topic::Views {
                         self.views.restart(partition, start);
+                        self.feed.begin(partition, start);
                     }
                 }
                 StreamError::Unavailable(_) | StreamError::Unusable(_) | StreamError::Revoked => {
@@ -175,8 +179,6 @@ impl Follow {
             return;
         }
         self.views.passed(course.partition, course.next);
-        self.progress.apply(course.partition, course.next);
-        self.progress.ring();
         if let Some(snapshots) = &self.snapshots {
             snapshots.passed(course.partition, course.next);
         }
@@ -184,7 +186,11 @@ impl Follow {
             && let Some(loading) = course.loading.take()
         {
             self.views.loaded(loading);
+            self.feed.begin(course.partition, course.next);
         }
+        self.feed.pass(course.partition, course.next);
+        self.progress.apply(course.partition, course.next);
+        self.progress.ring();
         if self.ready.progress(course.partition, course.next, course.until) {
             self.views.complete();
             self.ready.open();
@@ -210,6 +216,9 @@ impl Follow {
             self.retrieves.detach(name, view.id);
             self.progress.see(partition, next);
             self.views.delete(&key, view.version, stored);
+            if loading.is_none() {
+                self.feed.deleted(partition, stored.offset, &key, view.version);
+            }
             self.progress.apply(partition, next);
             return self.answers.deleted(&key, view.correlation, view.version);
         };
@@ -218,7 +227,11 @@ impl Follow {
                 // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
                 self.progress.see(partition, next);
+                let is_live = loading.is_none();
                 self.views.apply(name, &held, stored, loading);
+                if is_live {
+                    self.feed.view(partition, stored.offset, name, &held);
+                }
                 self.progress.apply(partition, next);
                 self.answers.view(name, view.correlation, held);
             }

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::{EntityType, Env, Partition, Registry, Topic};
+use contract::{Env, Partition, Registry, Topic};
 use stream::{Stream, StreamError, Topology};
 use tokio::sync::watch;
 
@@ -57,9 +57,9 @@ pub struct Config {
     pub batch_max: usize,
     /// How long outcomes are remembered, at least. The contract promises 24 hours.
     pub outcome_retention: Duration,
-    /// Whether lists are asked for that need the index: any but whole types in the order of `created`. A database that several
-    /// stores share keeps it in any case.
-    pub lists: bool,
+    /// Whether lists are asked for that need the index: any but whole types in the order of `created`. Unset: as the database
+    /// has it, and in a new one they are.
+    pub lists: Option<bool>,
 }
 
 impl Default for Config {
@@ -68,7 +68,7 @@ impl Default for Config {
             instance: "1".to_owned(),
             batch_max: 256,
             outcome_retention: Duration::from_secs(25 * 3600),
-            lists: true,
+            lists: None,
         }
     }
 }
@@ -112,15 +112,13 @@ impl Store {
         let source = format!("/store/{}", config.instance);
         let world = Arc::clone(&env);
         let run = async move {
-            let lists = config.lists || !database.is_exclusive();
-            let types = lists.then(|| registry.iter().cloned().collect());
-            let topology = tokio::select! {
+            let bound = tokio::select! {
                 biased;
                 () = stopped(&mut told) => return,
-                topology = bind(&*stream, &*database, &*env, types) => topology,
+                bound = bind(&*stream, &*database, &*env, config.lists, &registry) => bound,
             };
-            match topology {
-                Ok(topology) => {
+            match bound {
+                Ok((topology, lists)) => {
                     status.send_modify(|status| status.bound = true);
                     let shared =
                         Shared { config, lists, source, registry, stream, topology, database, env, failed, status };
@@ -197,13 +195,15 @@ fn fail(failed: &watch::Sender<Option<String>>, reason: String) {
     failed.send_if_modified(|failed| failed.is_none().then(|| *failed = Some(reason)).is_some());
 }
 
-/// Learns what the stream is, binds the database to it and has the index of lists made; tried until both answer.
+/// Learns what the stream is, binds the database to it and has the index of lists made, where it is kept; tried until both
+/// answer.
 async fn bind(
     stream: &dyn Stream,
     database: &dyn Database,
     env: &dyn Env,
-    types: Option<Vec<Arc<EntityType>>>,
-) -> Result<Topology, End> {
+    lists: Option<bool>,
+    registry: &Registry,
+) -> Result<(Topology, bool), End> {
     let mut backoff = Backoff::default();
     loop {
         let reason = match stream.topology().await {
@@ -211,10 +211,12 @@ async fn bind(
                 let log = Log { cluster: topology.cluster.clone(), partitions: topology.partitions };
                 let ready = async {
                     database.bind(log).await?;
-                    database.index(types.clone()).await
+                    let lists = database.keeps_index(lists).await?;
+                    database.index(lists.then(|| registry.iter().cloned().collect())).await?;
+                    Ok(lists)
                 };
                 match ready.await {
-                    Ok(()) => return Ok(topology),
+                    Ok(lists) => return Ok((topology, lists)),
                     Err(Error::Broken(reason)) => return Err(End::Failed(reason)),
                     Err(Error::Closed(reason)) => return Err(End::Closed(reason)),
                     Err(error) => error.to_string(),

@@ -63,6 +63,12 @@ pub trait Database: Send + Sync + 'static {
     /// Where a partition stands; all zero before it was first taken.
     async fn standing(&self, partition: Partition) -> Result<Standing, Error>;
 
+    /// Whether the index of lists is kept: as is wanted, or as the database has it. Where several stores share it, the first
+    /// settled that for all, or rows of one would be missing in the index of another.
+    ///
+    /// [`Error::Broken`] where that is not what is wanted.
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error>;
+
     /// Makes the index of lists complete for these types, where it is not: from now on every batch brings the changes of it.
     /// None: no batch will, so that it counts for nothing until it is made complete again.
     ///

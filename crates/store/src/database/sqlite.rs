@@ -120,6 +120,10 @@ impl Database for Sqlite {
         self.read(move |connection| outbox::standing(connection, partition, outbox).map(Ok)).await
     }
 
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        Ok(wanted.unwrap_or(true))
+    }
+
     async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
         index::make(self, types).await
     }

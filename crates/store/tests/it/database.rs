@@ -158,6 +158,23 @@ async fn a_file_of_version_1_is_brought_up_to_date() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_first_store_settles_for_all_whether_a_shared_database_keeps_the_index() {
+    let options = postgres_options();
+    for (first, other) in [(Some(false), true), (None, false)] {
+        drop_schema(&options).await;
+        let database = Postgres::open(&options).await.unwrap();
+        let keeps = database.keeps_index(first).await.unwrap();
+        assert_eq!(keeps, first.unwrap_or(true));
+        let second = Postgres::open(&options).await.unwrap();
+        assert_eq!(second.keeps_index(None).await.unwrap(), keeps);
+        assert_eq!(second.keeps_index(Some(keeps)).await.unwrap(), keeps);
+        let refused = second.keeps_index(Some(other)).await;
+        assert!(matches!(&refused, Err(Error::Broken(reason)) if reason.contains("store.lists")), "{refused:?}");
+    }
+    drop_schema(&options).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_of_another_stream_stops_the_store_and_says_so() {
     let dir = tempdir().unwrap();
     let mut system = System::open(dir.path()).await;

@@ -64,6 +64,10 @@ impl Database for Flaky {
         self.inner.mark(partition, owner, marks).await
     }
 
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        self.inner.keeps_index(wanted).await
+    }
+
     async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
         self.inner.index(types).await
     }
@@ -217,6 +221,10 @@ impl Database for Watched {
         self.inner.mark(partition, owner, marks).await
     }
 
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        self.inner.keeps_index(wanted).await
+    }
+
     async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
         self.inner.index(types).await
     }
@@ -305,6 +313,10 @@ impl Database for Away {
 
     async fn mark(&self, _: Partition, _: u64, _: Marks) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        Ok(wanted.unwrap_or(true))
     }
 
     async fn index(&self, _: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {

@@ -66,12 +66,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Report> {
     Ok(report(arguments, &rounds))
 }
 
-/// One store and one gateway, with default settings but for these of `[kafka]`.
+/// One store and one gateway, with default settings but for these of `[kafka]`; the gateway's views are materialised, so that
+/// nobody asks for lists.
 fn start_ours(folder: &Path, name: &str, kafka: &str, database: &str, more: &str) -> Result<Ours> {
     let (settings, own) = (folder.join(format!("{name}.toml")), format!("{}_{name}", run_name()));
     let text = format!(
         "[kafka]\nbrokers = \"{kafka}\"\ntopic_prefix = \"{own}.\"\n{more}\n\
-         [database]\nurl = \"{database}\"\nschema = \"{own}\"\n"
+         [database]\nurl = \"{database}\"\nschema = \"{own}\"\n\
+         [store]\nlists = false\n"
     );
     fs::write(&settings, text)?;
     let start = |role: &str, listen: &str| {

@@ -52,7 +52,10 @@ async fn every_answer_about_entities_has_one(api: Api) {
     let etag = created.header("etag").unwrap();
     let bounds = api.running.as_ref().unwrap().stream().bounds(Topic::Views).await.unwrap();
     let written = token(&created);
-    assert_eq!(written.offsets, bounds.iter().map(|bounds| bounds.end).collect::<Vec<_>>(), "its own view is covered");
+    // Another partition may have a record of the topics' own that was not passed yet.
+    let key = format!("provider:{}", path.rsplit('/').next().unwrap());
+    let at = partition::of_key(key.as_bytes(), u32::try_from(bounds.len()).unwrap()) as usize;
+    assert_eq!(written.offsets[at], bounds[at].end, "its own view is covered");
 
     let mut before = written;
     for (status, request) in [

@@ -1,5 +1,7 @@
 //! What each route does.
 
+mod batch;
+mod changes;
 mod idempotency;
 mod list;
 mod operation;
@@ -7,6 +9,8 @@ mod read;
 mod system;
 mod write;
 
+pub(crate) use batch::BATCHES_MAX;
+pub(crate) use changes::{Scope, follow, poll};
 pub(crate) use list::list;
 pub(crate) use operation::operation;
 pub(crate) use read::get;

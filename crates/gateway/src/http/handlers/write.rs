@@ -1,9 +1,13 @@
 //! `POST /T`, `PUT`, `PATCH` and `DELETE /T/{id}`: a command goes out, the view that comes back is the answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use contract::entity::{IdRule, Rules, Timestamps};
 use contract::reply::{FirstAnswer, Repeat, WriteAction};
-use contract::{Action, ETag, EntityId, FieldError, Key, OperationId, OutcomeStatus, Precondition, Problem, Reply};
+use contract::{
+    Action, Command, ETag, EntityId, FieldError, Key, OperationId, OutcomeStatus, Precondition, Problem, Reply,
+};
 use contract::{ReplyBody, Retry, Slug, json};
 use http::StatusCode;
 use http::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, LOCATION, RETRY_AFTER};
@@ -13,16 +17,20 @@ use serde_json::{Map, Value};
 use super::super::body::{self, Incoming};
 use super::super::conditions::{check_collection, precondition};
 use super::super::middleware::Call;
+use super::super::negotiation::{JSON, NDJSON};
 use super::super::request::{PREFERENCE_APPLIED, Returned, check_accept, preference, query};
 use super::super::response::{self, Answered, Failure};
 use super::super::router::Resource;
+use super::batch::batch;
 use super::idempotency::{self, IDEMPOTENT_REPLAYED};
 use super::operation::{operation_body, operation_url};
 use super::{entity_id, labels};
 use crate::dispatch::{Answer, Write, unexpected};
 use crate::views::{Held, Look};
 
-const JSON: &str = "application/json";
+/// Marks the answer to a write that made no new version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unchanged;
 
 /// A write as it was asked for.
 struct Asked {
@@ -33,8 +41,11 @@ struct Asked {
     body: Bytes,
 }
 
-/// Creates an entity at a new id.
+/// Creates an entity at a new id, or many of them.
 pub(crate) async fn post(call: &Call<'_>, resource: Resource<'_>, incoming: Incoming) -> Result<Answered, Failure> {
+    if body::has_media_type(&call.parts, NDJSON) {
+        return batch(call, resource, incoming).await;
+    }
     check_accept(&call.parts.headers, JSON)?;
     let precondition = precondition(&call.parts.headers)?;
     check_collection(precondition.as_ref())?;
@@ -97,7 +108,7 @@ fn id_to_create(raw: &str) -> Result<EntityId, Failure> {
     })
 }
 
-fn timestamps(call: &Call<'_>) -> Result<Timestamps, Failure> {
+pub(super) fn timestamps(call: &Call<'_>) -> Result<Timestamps, Failure> {
     match query(call.parts.uri.query(), &["timestamps"])?.first().map(|(_, value)| value.as_str()) {
         None => Ok(Timestamps::Ignore),
         Some("keep") => Ok(Timestamps::Keep),
@@ -126,28 +137,10 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, asked: Asked) -> Result<
     let Asked { key, action, precondition, body } = asked;
     let preference = preference(&call.parts.headers);
     let wait = preference.write_wait(gateway.config.write_wait);
-    let does = match action {
-        Action::Create(_) => WriteAction::Create,
-        Action::Delete => WriteAction::Delete,
-        _ => WriteAction::Update,
-    };
     let idempotency = idempotency::of(&call.parts, precondition.as_ref(), &body)?;
-    let mut command = gateway.dispatch.command(key.clone(), action, precondition, labels(call));
+    let mut command = gateway.dispatch.command(key, action, precondition, labels(call));
     command.idempotency = idempotency;
-    let operation = OperationId { command: command.id, key };
-    let mut answered = match gateway.dispatch.write(command, wait).await {
-        Ok(Write::Answered(Answer::View(held))) => Ok(shown(call, &operation.key, &held, does)),
-        Ok(Write::Answered(Answer::Deleted(_))) => Ok(deleted()),
-        Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, does),
-        Ok(Write::Pending(operation)) => Ok(accepted(call, &operation)),
-        Err(undelivered) => {
-            let failure = Failure::from(undelivered.problem);
-            Err(match undelivered.operation {
-                Some(operation) => failure.with(LOCATION, &operation_url(call, &operation)),
-                None => failure,
-            })
-        }
-    };
+    let mut answered = carry_out(call, resource, command, wait).await;
     let shows_object = answered.as_ref().is_ok_and(gives_object);
     let accepted = answered.as_ref().is_ok_and(|response| response.status() == StatusCode::ACCEPTED);
     if let (Ok(response), Some(Returned::Minimal), true) = (&mut answered, preference.returned, shows_object) {
@@ -160,6 +153,34 @@ async fn write(call: &Call<'_>, resource: Resource<'_>, asked: Asked) -> Result<
         }
     }
     answered
+}
+
+/// Sends a command and makes an answer of what comes back.
+pub(super) async fn carry_out(
+    call: &Call<'_>,
+    resource: Resource<'_>,
+    command: Command,
+    wait: Duration,
+) -> Result<Answered, Failure> {
+    let does = match command.action {
+        Action::Create(_) => WriteAction::Create,
+        Action::Delete => WriteAction::Delete,
+        _ => WriteAction::Update,
+    };
+    let operation = OperationId { command: command.id, key: command.key.clone() };
+    match call.gateway.dispatch.write(command, wait).await {
+        Ok(Write::Answered(Answer::View(held))) => Ok(shown(call, &operation.key, &held, does)),
+        Ok(Write::Answered(Answer::Deleted(_))) => Ok(deleted()),
+        Ok(Write::Answered(Answer::Reply(reply))) => replied(call, resource, &operation, reply, does),
+        Ok(Write::Pending(operation)) => Ok(accepted(call, &operation)),
+        Err(undelivered) => {
+            let failure = Failure::from(undelivered.problem);
+            Err(match undelivered.operation {
+                Some(operation) => failure.with(LOCATION, &operation_url(call, &operation)),
+                None => failure,
+            })
+        }
+    }
 }
 
 fn gives_object(response: &Answered) -> bool {
@@ -234,7 +255,11 @@ fn replied(
         (ReplyBody::Unchanged(current), Some(version), Some(id)) => {
             let held = Held::new(resource.entity_type, id.as_str(), version, current.view_time, &current.object, "");
             match held {
-                Ok(held) => return Ok(shown(call, key, &held, WriteAction::Update)),
+                Ok(held) => {
+                    let mut response = shown(call, key, &held, WriteAction::Update);
+                    response.extensions_mut().insert(Unchanged);
+                    return Ok(response);
+                }
                 Err(reason) => {
                     tracing::warn!(%key, reason, "a reply cannot be read");
                     crate::dispatch::unreadable(key).retry(Retry::No)

@@ -1,7 +1,7 @@
 //! The adapter's tables, version [`VERSION`]; every table's name begins with `store_`:
 //!
 //! - `store_meta(name, value)`: `version`; `cluster` and `partitions` of the log that the positions are of; `database`, its own
-//!   name.
+//!   name; `lists`, whether the index of lists is kept.
 //! - `store_entities`: a row per entity. Ids and types compare by bytes (`COLLATE "C"`), as lists are sorted. `object` holds
 //!   the bytes of the view, in `bytea`: `jsonb` would give back other bytes.
 //!   One that was deleted has `created` at the end of time, where no list looks, and neither schema nor object.
@@ -135,6 +135,12 @@ pub(super) async fn named(pool: &Pool) -> Result<Option<String>, Error> {
         Ok(row.map(|row| row.get(0)))
     })
     .await
+}
+
+/// Whether the index of lists is kept: so, unless that was settled before.
+pub(super) async fn keeps_index(pool: &Pool, proposed: bool) -> Result<bool, Error> {
+    let kept = bounded(async { keep(&pool.get().await?, "lists", &proposed.to_string()).await }).await?;
+    kept.parse().map_err(|_| Error::Broken(format!("store_meta has lists = {kept:?}, which is neither true nor false")))
 }
 
 /// What stands under a name for ever: this value, unless there was one before.

@@ -82,9 +82,11 @@ impl Postgres {
     /// Connects, and makes the tables or brings them up to date, under a lock: several stores may start at once.
     ///
     /// [`Error::Data`] where the options are wrong, [`Error::Broken`] where the tables are a newer program's or must not be
-    /// used; [`Error::Transient`] where the server is away or refuses the connection: try again.
+    /// used, or the server does not know the user, the password or the database; [`Error::Transient`] where the server is away: try
+    /// again.
     pub async fn open(options: &Options) -> Result<Self, Error> {
         let pool = Pool::new(options)?;
+        pool.first().await?;
         migrate::run(&pool, options.schema.as_deref()).await?;
         Ok(Self { pool })
     }
@@ -135,6 +137,17 @@ impl Database for Postgres {
 
     async fn standing(&self, partition: Partition) -> Result<Standing, Error> {
         outbox::standing(&self.pool, partition).await
+    }
+
+    async fn keeps_index(&self, wanted: Option<bool>) -> Result<bool, Error> {
+        let keeps = migrate::keeps_index(&self.pool, wanted.unwrap_or(true)).await?;
+        if wanted.is_none_or(|wanted| wanted == keeps) {
+            return Ok(keeps);
+        }
+        Err(Error::Broken(format!(
+            "all stores of a database keep an index of lists or none does, and this one began with store.lists = {keeps}; set that, \
+             or change it for all as docs/operations.md says"
+        )))
     }
 
     async fn index(&self, types: Option<Vec<Arc<EntityType>>>) -> Result<(), Error> {
