@@ -87,6 +87,9 @@ fn specificity(range: &str, media_type: &str) -> Option<u8> {
         None
     } else if name.eq_ignore_ascii_case(media_type) {
         Some(2)
+    } else if media_type == EVENT_STREAM {
+        // What never ends is for those who ask for it by name.
+        None
     } else if name.strip_suffix("/*").is_some_and(|main| main.eq_ignore_ascii_case(main_type)) {
         Some(1)
     } else {
@@ -136,7 +139,8 @@ mod tests {
             (&["application/json;q=0.5, application/x-ndjson"], Some(1)),
             (&["application/json;q=0.5", "text/event-stream;Q=0.7"], Some(2)),
             (&["application/json;q=0, */*"], Some(1)),
-            (&["application/*;q=0.3, text/*;q=0.4"], Some(2)),
+            (&["application/*;q=0.3, text/*;q=0.4"], Some(0)),
+            (&["text/*"], None),
             (&["*/*;q=0.1, application/x-ndjson;q=0.1"], Some(0)),
             (&["text/html"], None),
             (&["*/*;q=0"], None),
