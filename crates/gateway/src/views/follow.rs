@@ -82,20 +82,11 @@ impl Follow {
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
             }
-            self.watch().await;
+            let (stream, ready, env) = (Arc::clone(&self.stream), Arc::clone(&self.ready), Arc::clone(&self.env));
+            // What else this holds, such as the folder of snapshots, ends with the tails.
+            drop(self);
+            watch(&*stream, &ready, &*env).await;
         }));
-    }
-
-    /// Until the stream is closed or says that it changed in a way that it must not.
-    async fn watch(&self) {
-        loop {
-            self.env.sleep(WATCH_EVERY).await;
-            match self.stream.topology().await {
-                Err(StreamError::Closed) => return,
-                Err(StreamError::Unusable(_)) => return self.ready.refuse(),
-                _ => {}
-            }
-        }
     }
 
     /// What the stream answers; waits for one that is away or must be mended, `None` once it is closed.
@@ -164,6 +155,7 @@ impl Follow {
             }
             for stored in records {
                 match course.topic {
+                    Topic::Views if stored.record.is_about_stream() => {}
                     Topic::Views => self.view(&stored, course.loading.as_mut()),
                     _ => self.reply(&stored),
                 }
@@ -270,5 +262,17 @@ impl Follow {
     fn unreadable_event(&self, stored: &Stored, topic: &'static str, error: &DecodeError) {
         counter!(UNREADABLE, "topic" => topic).increment(1);
         warn!(topic, partition = stored.partition, offset = stored.offset, %error, "passed over an event that cannot be read");
+    }
+}
+
+/// Until the stream is closed or says that it changed in a way that it must not.
+async fn watch(stream: &dyn Stream, ready: &Ready, env: &dyn Env) {
+    loop {
+        env.sleep(WATCH_EVERY).await;
+        match stream.topology().await {
+            Err(StreamError::Closed) => return,
+            Err(StreamError::Unusable(_)) => return ready.refuse(),
+            _ => {}
+        }
     }
 }

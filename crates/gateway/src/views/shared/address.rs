@@ -13,7 +13,7 @@ use super::scripts::Scripts;
 const EXAMINE_WAIT: Duration = Duration::from_secs(5);
 
 /// With TLS, without, and by a socket of this machine.
-const SCHEMES: [&str; 3] = ["redis://", "rediss://", "unix://"];
+const SCHEMES: [&str; 4] = ["redis://", "rediss://", "unix://", "redis+unix://"];
 
 /// Where a shared cache is.
 #[derive(Clone)]
