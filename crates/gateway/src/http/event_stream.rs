@@ -1,31 +1,11 @@
 //! Server-sent events [HTML 9.2]: changes as text.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http::HeaderMap;
-use http::header::ACCEPT;
 
 use crate::feed::{Change, Follower, Step, What};
 
-pub(crate) const EVENT_STREAM: &str = "text/event-stream";
-
 /// How long a browser waits before it comes again, unless it is told otherwise.
 const RETRY: &[u8] = b"retry: 1000\n";
-
-/// Whether a client asks for events by name, and would not rather have JSON.
-pub(crate) fn is_wanted(headers: &HeaderMap) -> bool {
-    let quality = |wanted: &str| {
-        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let ranges = values.flat_map(|value| value.split(',')).filter_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            let is_it = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(wanted));
-            let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-            is_it.then(|| quality.map_or(1.0, |quality| quality.parse::<f32>().unwrap_or(0.0)))
-        });
-        ranges.fold(0.0, f32::max)
-    };
-    let events = quality(EVENT_STREAM);
-    events > 0.0 && events >= quality("application/json")
-}
 
 /// The changes of a step, each with the position behind it, of which the follower is told. With `typed` each object begins
 /// with the type of its entity, as `@type`, which no field can be called.
@@ -102,23 +82,6 @@ mod tests {
 
     use super::*;
     use crate::views::Held;
-
-    #[test]
-    fn events_are_wanted_by_name_only() {
-        for (accept, wanted) in [
-            ("text/event-stream", true),
-            ("Text/Event-Stream; q=0.5, */*", true),
-            ("application/json;q=0.4, text/event-stream;q=0.5", true),
-            ("application/json, text/event-stream;q=0.5", false),
-            ("text/event-stream;q=0", false),
-            ("text/*", false),
-            ("*/*", false),
-            ("", false),
-        ] {
-            assert_eq!(is_wanted(&HeaderMap::from_iter([(ACCEPT, accept.parse().unwrap())])), wanted, "{accept}");
-        }
-        assert!(!is_wanted(&HeaderMap::new()));
-    }
 
     #[test]
     fn an_object_with_line_ends_stays_one_event() {

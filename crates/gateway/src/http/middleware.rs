@@ -16,12 +16,12 @@ use tracing::{debug, warn};
 use super::body::{ACCEPT_PATCH, Incoming, MERGE_PATCH};
 use super::encoding::encode;
 use super::handlers::Scope;
-use super::negotiation::wants_gzip;
+use super::negotiation::{EVENT_STREAM, JSON, NDJSON, choose, wants_gzip};
 use super::outgoing::Outgoing;
 use super::request::{header_error, sane_token};
 use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};
 use super::router::{Route, route};
-use super::{consistency, cors, event_stream, handlers};
+use super::{consistency, cors, handlers};
 use crate::config::Access;
 use crate::gateway::Gateway;
 use crate::metrics::RouteLabel;
@@ -160,17 +160,19 @@ async fn offer(call: &Call<'_>, route: &Route<'_>, method: &Method, body: Incomi
         (Route::Entity(resource, id), &Method::PUT) => handlers::put(call, *resource, id, body).await,
         (Route::Entity(resource, id), &Method::PATCH) => handlers::patch(call, *resource, id, body).await,
         (Route::Entity(resource, id), &Method::DELETE) => handlers::delete(call, *resource, id).await,
-        (Route::Entity(resource, id), _) if event_stream::is_wanted(&call.parts.headers) => {
-            handlers::follow(call, Scope::Entity(*resource, id)).await
-        }
-        (Route::Entity(resource, id), _) => handlers::get(call, *resource, id).await,
+        (Route::Entity(resource, id), _) => match choose(&call.parts.headers, &[JSON, EVENT_STREAM])? {
+            EVENT_STREAM => handlers::follow(call, Scope::Entity(*resource, id)).await,
+            _ => handlers::get(call, *resource, id).await,
+        },
         (Route::Collection(resource), &Method::POST) => handlers::post(call, *resource, body).await,
-        (Route::Collection(resource), _) if event_stream::is_wanted(&call.parts.headers) => {
-            handlers::follow(call, Scope::Type(*resource)).await
-        }
-        (Route::Changes, _) if event_stream::is_wanted(&call.parts.headers) => handlers::follow(call, Scope::All).await,
-        (Route::Changes, _) => handlers::poll(call).await,
-        (Route::Collection(resource), _) => handlers::list(call, *resource).await,
+        (Route::Collection(resource), _) => match choose(&call.parts.headers, &[JSON, NDJSON, EVENT_STREAM])? {
+            EVENT_STREAM => handlers::follow(call, Scope::Type(*resource)).await,
+            chosen => handlers::list(call, *resource, chosen == JSON).await,
+        },
+        (Route::Changes, _) => match choose(&call.parts.headers, &[JSON, EVENT_STREAM])? {
+            EVENT_STREAM => handlers::follow(call, Scope::All).await,
+            _ => handlers::poll(call).await,
+        },
         (Route::Operation(id), _) => handlers::operation(call, id).await,
         (Route::Root, _) => handlers::root(call),
         (Route::Versions, _) => handlers::versions(call),

@@ -6,6 +6,12 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
 
 use super::response::Failure;
 
+pub(crate) const JSON: &str = "application/json";
+/// A row a line; <https://github.com/ndjson/ndjson-spec>.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+/// Server-sent events [HTML 9.2].
+pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+
 /// The media type of those offered that `Accept` wants most; of equal ones the first.
 ///
 /// # Errors
@@ -116,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_type_of_the_highest_quality_is_chosen() {
-        let offered = ["application/json", "application/x-ndjson", "text/event-stream"];
+        let offered = [JSON, NDJSON, EVENT_STREAM];
         for (values, expected) in [
             (&[][..], Some(0)),
             (&[""], Some(0)),

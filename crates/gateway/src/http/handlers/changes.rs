@@ -12,10 +12,11 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LINK};
 use http::{HeaderMap, Method, StatusCode};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::super::event_stream::{self, EVENT_STREAM};
+use super::super::event_stream;
 use super::super::middleware::Call;
+use super::super::negotiation::EVENT_STREAM;
 use super::super::outgoing::{Cut, Outgoing};
-use super::super::request::{check_accept, header_error, query};
+use super::super::request::{header_error, query};
 use super::super::response::{self, Answered, Failure};
 use super::super::router::Resource;
 use super::{entity_id, read};
@@ -262,7 +263,6 @@ impl Drop for Counted {
 
 /// `GET /changes`: the same for those who poll; `rel="next"` is always there.
 pub(crate) async fn poll(call: &Call<'_>) -> Result<Answered, Failure> {
-    check_accept(&call.parts.headers, "application/json")?;
     let asked = asked(call, &["since", "type", "limit"])?;
     let gateway = call.gateway;
     let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
