@@ -40,6 +40,8 @@ pub(crate) struct State {
     /// Raw bodies of lists, by path with query, before anything else: body and `Link`.
     pub(crate) pages: HashMap<String, (u16, String, Option<String>)>,
     pub(crate) in_flight_max: usize,
+    /// Else it is a gateway of before there were batches.
+    pub(crate) takes_batches: bool,
     in_flight: usize,
     operations: Vec<(u32, Value)>,
 }
@@ -85,7 +87,9 @@ impl Fake {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         self.with(|state| {
-            state.seen.push(format!("{} {}", head.method, head.uri));
+            let batch = head.headers.get("content-type").is_some_and(|value| value == "application/x-ndjson");
+            let method = if batch { "BATCH" } else { head.method.as_str() };
+            state.seen.push(format!("{method} {}", head.uri));
             state.in_flight += 1;
             state.in_flight_max = state.in_flight_max.max(state.in_flight);
         });
@@ -94,6 +98,9 @@ impl Fake {
         let create = head.headers.contains_key("if-none-match");
         let answer = self.with(|state| {
             state.in_flight -= 1;
+            if head.headers.get("content-type").is_some_and(|value| value == "application/x-ndjson") {
+                return state.batch(head.uri.path(), &body);
+            }
             state.answer(&head.method, head.uri.path(), head.uri.query(), create, &body)
         });
         answer.ok_or_else(|| std::io::Error::other("lost"))
@@ -125,6 +132,41 @@ impl State {
             (_, [t, rest @ ..]) => self.write(t, rest.first().copied(), create, body),
             _ => Some(problem(405, "not offered")),
         }
+    }
+
+    /// A fault is the next row's.
+    fn batch(&mut self, path: &str, body: &[u8]) -> Option<Answer> {
+        if !self.takes_batches {
+            return Some(problem(415, "no such media type"));
+        }
+        let (mut lines, mut lost) = (String::new(), false);
+        for (number, row) in (1..).zip(body.split(|byte| *byte == b'\n').filter(|row| !row.is_empty())) {
+            let fault = self.faults.pop_front();
+            let fields: Value = serde_json::from_slice(row).unwrap();
+            let (t, id) = (path.trim_matches('/'), fields["id"].as_str());
+            if matches!(fault, Some(Fault::Busy)) {
+                lines += &format!(
+                    "{}\n",
+                    json!({"line": number, "status": 503, "problem": {"status": 503, "retry": "safe"}})
+                );
+                continue;
+            }
+            if matches!(fault, Some(Fault::Forgotten | Fault::Never)) {
+                lines += &format!("{}\n", json!({"line": number, "status": 202, "location": "/operation/9"}));
+                continue;
+            }
+            let key = (t.to_owned(), id.unwrap_or_default().to_owned());
+            let before = self.entities.get(&key).map(|entity| entity.0);
+            let (status, value, version) = self.apply(t, id, before.is_none() && id.is_some(), row);
+            lost |= matches!(fault, Some(Fault::Lost));
+            let line = match (fault, status) {
+                (_, 400..) => json!({"line": number, "status": status, "problem": value}),
+                (Some(Fault::Later), _) => json!({"line": number, "status": 202, "location": "/operation/0"}),
+                _ => json!({"line": number, "status": status, "changed": before != Some(version)}),
+            };
+            lines += &format!("{line}\n");
+        }
+        (!lost).then(|| respond(200, lines, []))
     }
 
     fn write(&mut self, t: &str, id: Option<&str>, create: bool, body: &[u8]) -> Option<Answer> {

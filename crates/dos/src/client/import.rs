@@ -39,7 +39,7 @@ pub struct Args {
     /// Leave alone what is there already, and what has been deleted, instead of merging rows into it.
     #[arg(long)]
     pub create_only: bool,
-    /// Rows in flight at a time.
+    /// Requests under way at a time where rows go one by one: with --create-only, and where a gateway takes no batches.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: u16,
     /// Let the data store set created and updated, instead of keeping those of the rows.
@@ -52,6 +52,11 @@ pub type Interrupt = watch::Receiver<bool>;
 
 /// How long an import that is interrupted waits for the rows under way.
 const GRACE: Duration = Duration::from_secs(5);
+/// Rows of one batch, and their bytes; one large row more may be among them.
+const BATCH_ROWS: usize = 500;
+const BATCH_BYTES: usize = 512 << 10;
+/// Batches under way at a time: while one is answered the next is read.
+const BATCHES: usize = 2;
 /// After so many lines everybody else has a turn.
 const LINES_PER_TURN: u64 = 256;
 
@@ -148,36 +153,59 @@ impl<'a> Job<'a> {
         Self { source, progress, interrupt, env, counts: Counts::default(), stopped: None }
     }
 
-    /// Sends the file's rows, at most `parallel` at a time and never two of one id.
+    /// Sends the file's rows, many at a time where the gateway takes batches, else at most `parallel`; never two of one id.
     async fn send(&mut self, sender: &Sender, parallel: usize) -> anyhow::Result<()> {
         let (source, interrupt, env) = (self.source, self.interrupt, self.env);
         let mut lines = open(source)?;
-        let mut in_flight = FuturesUnordered::new();
-        let mut busy: HashSet<EntityId> = HashSet::new();
+        let mut under_way = FuturesUnordered::new();
+        let mut waiting = Waiting::default();
+        let mut ids: HashSet<EntityId> = HashSet::new();
+        let mut lost = 0;
         while self.stopped.is_none() {
-            let Some(line) = self.next(&mut lines).await else { break };
-            let Some((place, row)) = self.accept(line) else { continue };
+            let row = match self.next(&mut lines).await {
+                Some(line) => match self.accept(line) {
+                    Some(row) => Some(row),
+                    None => continue,
+                },
+                None => None,
+            };
             // A row waits for an earlier one of its id, so that the later one wins.
-            while in_flight.len() >= parallel || row.id.as_ref().is_some_and(|id| busy.contains(id)) {
-                tokio::select! {
-                    biased;
-                    settled = in_flight.next() => {
-                        let Some((place, id, sent)) = settled else { break };
-                        release(&mut busy, id);
-                        self.settle(place, sent);
+            let collides = |ids: &HashSet<_>| {
+                row.as_ref().is_some_and(|(_, row)| row.id.as_ref().is_some_and(|id| ids.contains(id)))
+            };
+            while !self.is_interrupted() {
+                let (rows_max, flights_max) = match sender.takes.known() {
+                    Some(true) => (BATCH_ROWS, BATCHES),
+                    Some(false) => (1, parallel),
+                    // The first ones tell.
+                    None => (parallel, 1),
+                };
+                let full = row.is_none() || waiting.rows.len() >= rows_max || waiting.size_bytes >= BATCH_BYTES;
+                if (full || collides(&ids)) && !waiting.rows.is_empty() && under_way.len() < flights_max {
+                    let rows = std::mem::take(&mut waiting).rows;
+                    rows.iter().for_each(|(_, row)| self.count(row));
+                    lost += rows.len() as u64;
+                    under_way.push(send_rows(sender, &source.entity_type, rows, parallel));
+                } else if (full && !waiting.rows.is_empty()) || collides(&ids) {
+                    tokio::select! {
+                        biased;
+                        settled = under_way.next() => {
+                            for (place, id, sent) in settled.into_iter().flatten() {
+                                id.iter().for_each(|id| { ids.remove(id); });
+                                lost -= 1;
+                                self.settle(place, sent);
+                            }
+                        }
+                        () = interrupted(interrupt.clone()) => {}
                     }
-                    () = interrupted(interrupt.clone()) => break,
+                } else {
+                    break;
                 }
             }
-            if self.is_interrupted() {
-                break;
-            }
-            self.count(&row);
-            busy.extend(row.id.clone());
-            in_flight.push(async move {
-                let sent = sender.send(&source.entity_type, &row).await;
-                (place, row.id, sent)
-            });
+            let Some((place, row)) = row.filter(|_| !self.is_interrupted()) else { break };
+            ids.extend(row.id.clone());
+            waiting.size_bytes += row.json.len();
+            waiting.rows.push((place, row));
         }
         // What is under way has an outcome too, whatever stopped the rest.
         let too_long = async {
@@ -185,14 +213,16 @@ impl<'a> Job<'a> {
             env.sleep(GRACE).await;
         };
         let mut too_long = std::pin::pin!(too_long);
-        while !in_flight.is_empty() {
+        while !under_way.is_empty() {
             tokio::select! {
                 biased;
-                settled = in_flight.next() => if let Some((place, _, sent)) = settled { self.settle(place, sent) },
+                settled = under_way.next() => for (place, _, sent) in settled.into_iter().flatten() {
+                    lost -= 1;
+                    self.settle(place, sent);
+                },
                 () = &mut too_long => break,
             }
         }
-        let lost = in_flight.len() as u64;
         if lost > 0 {
             self.counts.unknown += lost;
             let rows = count(lost, "row");
@@ -296,10 +326,23 @@ impl<'a> Job<'a> {
     }
 }
 
-fn release(busy: &mut HashSet<EntityId>, id: Option<EntityId>) {
-    if let Some(id) = id {
-        busy.remove(&id);
-    }
+/// Rows that are sent together.
+#[derive(Default)]
+struct Waiting {
+    rows: Vec<(Place, Row)>,
+    size_bytes: usize,
+}
+
+/// What became of each row, with its place and its id.
+async fn send_rows(
+    sender: &Sender,
+    entity_type: &TypeName,
+    rows: Vec<(Place, Row)>,
+    parallel: usize,
+) -> Vec<(Place, Option<EntityId>, Result<Sent, String>)> {
+    let (places, rows): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let sent = sender.send_all(entity_type, &rows, parallel).await;
+    places.into_iter().zip(rows).zip(sent).map(|((place, row), sent)| (place, row.id, sent)).collect()
 }
 
 fn open(source: &Source) -> anyhow::Result<Lines<BufReader<File>>> {

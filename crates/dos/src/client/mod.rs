@@ -3,6 +3,7 @@
 //! [`import`] and [`export`] use the public API only, so they work against every gateway that keeps the contract.
 //! They write to nothing but what they are handed: a [`progress::Progress`], a directory, a report's writer.
 
+mod batch;
 pub mod export;
 pub mod http;
 pub mod import;

@@ -12,6 +12,7 @@ use reqwest::header::{CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, LOCATION};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
+use super::batch::Takes;
 use super::http::{Answer, Client, Failure, Request};
 use super::problem::Problem;
 use super::rows::Row;
@@ -40,9 +41,10 @@ pub(crate) enum Sent {
 
 /// Sends rows of any type.
 pub(crate) struct Sender {
-    client: Client,
+    pub(crate) client: Client,
     /// What follows every path.
-    query: &'static str,
+    pub(crate) query: &'static str,
+    pub(crate) takes: Takes,
     /// Leaves alone what is there, and what was there and has been deleted.
     create_only: bool,
 }
@@ -73,14 +75,17 @@ enum Written {
 
 impl Sender {
     pub(crate) fn new(client: Client, keep_timestamps: bool, create_only: bool) -> Self {
-        Self { client, query: if keep_timestamps { "?timestamps=keep" } else { "" }, create_only }
+        // What is there is to be left alone: each row is looked for first.
+        let takes = if create_only { Takes::no() } else { Takes::unknown() };
+        Self { client, query: if keep_timestamps { "?timestamps=keep" } else { "" }, takes, create_only }
     }
 
-    /// Sends one row. The error means that sending more rows is of no use.
-    pub(crate) async fn send(&self, entity_type: &TypeName, row: &Row) -> Result<Sent, String> {
+    /// Sends one row, which an earlier request may have carried out already if that is `doubted`. The error means that
+    /// sending more rows is of no use.
+    pub(crate) async fn send(&self, entity_type: &TypeName, row: &Row, doubted: bool) -> Result<Sent, String> {
         let sent = match &row.id {
             Some(id) if self.create_only => self.create(entity_type, id, &row.json).await,
-            Some(id) => self.put(entity_type, id, &row.json).await,
+            Some(id) => self.put(entity_type, id, &row.json, doubted).await,
             None => self.post(entity_type, &row.json).await,
         };
         match sent {
@@ -116,10 +121,15 @@ impl Sender {
         Ok(Sent::Unknown("the gateway forgets the command each time".to_owned()))
     }
 
-    async fn put(&self, entity_type: &TypeName, id: &EntityId, json: &Bytes) -> Result<Sent, Failure> {
+    async fn put(
+        &self,
+        entity_type: &TypeName,
+        id: &EntityId,
+        json: &Bytes,
+        mut doubted: bool,
+    ) -> Result<Sent, Failure> {
         let url = self.url(&format!("/{entity_type}/{id}{}", self.query))?;
         let read_url = self.url(&format!("/{entity_type}/{id}"))?;
-        let mut doubted = false;
         for _ in 0..ROUNDS_MAX {
             let (written, create_doubted) = self.write(Method::PUT, &url, Step::Create, json).await?;
             doubted |= create_doubted;
@@ -161,12 +171,27 @@ impl Sender {
 
     async fn post(&self, entity_type: &TypeName, json: &Bytes) -> Result<Sent, Failure> {
         let url = self.url(&format!("/{entity_type}{}", self.query))?;
-        Ok(match self.write(Method::POST, &url, Step::Post, json).await?.0 {
+        let written = self.write(Method::POST, &url, Step::Post, json).await?.0;
+        Ok(Self::created(written))
+    }
+
+    /// What became of a row without an id whose creation was accepted.
+    pub(crate) async fn posted(&self, entity_type: &TypeName, accepted: Answer) -> Result<Sent, String> {
+        let url = self.url(&format!("/{entity_type}")).map_err(|failure| failure.to_string())?;
+        match self.follow(&url, &accepted, Step::Post).await {
+            Ok(written) => Ok(Self::created(written)),
+            Err(Failure::Unknown(reason)) => Ok(Sent::Unknown(reason)),
+            Err(Failure::Away(reason)) => Err(reason),
+        }
+    }
+
+    fn created(written: Written) -> Sent {
+        match written {
             Written::Done(_) => Sent::Created,
             Written::Rejected(reason) => Sent::Rejected(reason),
             Written::Unknown(reason) => Sent::Unknown(reason),
             Written::Other | Written::Forgotten => Sent::Unknown("the gateway no longer knows the command".to_owned()),
-        })
+        }
     }
 
     /// The validator of what is there now.
@@ -233,7 +258,7 @@ impl Sender {
         })
     }
 
-    fn url(&self, path: &str) -> Result<Url, Failure> {
+    pub(crate) fn url(&self, path: &str) -> Result<Url, Failure> {
         self.client.url(path).map_err(|error| Failure::Unknown(format!("{error:#}")))
     }
 }

@@ -149,6 +149,51 @@ async fn bad_rows_are_named_and_the_others_go_in() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_takes_batches_gets_few_requests() {
+    let file = format!("{}{{\"id\":\"bad\"}}\n{}", rows(0..700), rows(700..1200));
+    let setup = Setup::new(&[("provider.jsonl", &file)]).await;
+    setup.fake.with(|state| state.takes_batches = true);
+    let (first, complaints) = setup.run().await;
+    assert_eq!(first.total(), Counts { rows: 1201, created: 1200, rejected: 1, ..Counts::default() });
+    assert_eq!(complaints, ["provider.jsonl:701: 1 field is wrong; #/name: is missing"]);
+    let seen = setup.fake.with(|state| std::mem::take(&mut state.seen));
+    // The first few rows find out; then 500 at a time.
+    assert_eq!(seen.iter().filter(|line| *line == "BATCH /provider?timestamps=keep").count(), 4, "{seen:?}");
+    assert!(seen.iter().all(|line| line.starts_with("BATCH") || line == "GET /"), "{seen:?}");
+    let (second, _) = setup.run().await;
+    assert_eq!(second.total(), Counts { rows: 1201, unchanged: 1200, rejected: 1, ..Counts::default() });
+}
+
+#[tokio::test]
+async fn what_a_batch_leaves_open_is_settled_row_by_row() {
+    for fault in [Fault::Busy, Fault::Lost, Fault::Later, Fault::Forgotten] {
+        let setup = Setup::new(&[("provider.jsonl", &(rows(0..6) + "{\"name\":\"x\"}\n"))]).await;
+        setup.fake.with(|state| {
+            state.takes_batches = true;
+            state.faults.extend([fault; 2]);
+        });
+        let (report, complaints) = setup.run().await;
+        let counts = report.total();
+        assert_eq!(
+            (counts.created, counts.rejected, counts.unknown),
+            (7, 0, 0),
+            "{fault:?}: {counts:?} {complaints:?}"
+        );
+        assert!(setup.fake.with(|state| state.entities.values().all(|entity| entity.0 == 1)), "{fault:?}");
+        assert_eq!(setup.fake.with(|state| state.entities.len()), 7, "{fault:?}");
+    }
+    // Without an id it is sent once only.
+    let setup = Setup::new(&[("provider.jsonl", "{\"name\":\"x\"}\n")]).await;
+    setup.fake.with(|state| {
+        state.takes_batches = true;
+        state.faults.push_back(Fault::Lost);
+    });
+    let (report, _) = setup.run().await;
+    assert_eq!(report.total(), Counts { rows: 1, unknown: 1, without_id: 1, ..Counts::default() });
+    assert_eq!(setup.fake.with(|state| state.entities.len()), 1);
+}
+
+#[tokio::test]
 async fn of_one_id_the_later_row_wins() {
     let file: String = (0..30).map(|n| format!("{{\"id\":\"same\",\"name\":\"n{n}\"}}\n")).collect();
     let setup = Setup::new(&[("provider.jsonl", &file)]).await;

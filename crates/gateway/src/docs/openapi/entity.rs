@@ -114,13 +114,38 @@ impl Place<'_> {
         let a = &self.names.a;
         let description = format!(
             "Creates {a} under a new id. Sending the same twice makes two, but with the same `Idempotency-Key`; to choose the id, and \
-            be refused where it exists, use `PUT` with `If-None-Match: *`; here that condition never holds (`412`)."
+            be refused where it exists, use `PUT` with `If-None-Match: *`; here that condition never holds (`412`).\n\n\
+            **Many at once**: as `application/x-ndjson`, a row with an `id` is created there (also one that was deleted) or merged, one \
+            without is created under a new id. Each row stands for itself, and one that is refused stops no other. Read the answer while \
+            you send: once 8 MiB of it wait, no more rows are read. If the connection is cut, rows whose line you have are durable, and \
+            of the others nothing is known: rows with ids can be sent again. Conditions and `Idempotency-Key` are refused here (`400`); \
+            `Prefer: wait=N` is the wait of each row, `Consistency-Token` in the answer is of its start."
         );
         let parameters = ["IdempotencyKey", "Prefer", "Timestamps"];
         let mut operation = self.operation("create", &parameters, &format!("Create {a}"), &description);
         operation["requestBody"] = self.body("Create", "application/json");
-        let responses = [("201", self.created()), ("202", accepted(self.deprecation())), ("422", self.invalid())];
+        operation["requestBody"]["description"] = "At most 1 MiB; as `application/x-ndjson` 1 MiB a row.".into();
+        operation["requestBody"]["content"]["application/x-ndjson"] = lines("A row a line (NDJSON).", BATCH_EXAMPLE);
+        let responses = [
+            ("200", self.batch()),
+            ("201", self.created()),
+            ("202", accepted(self.deprecation())),
+            ("422", self.invalid()),
+        ];
         self.finish(operation, responses, &WRITE_PROBLEMS)
+    }
+
+    fn batch(&self) -> Value {
+        let description = "Of `application/x-ndjson`: a line for each row, in their order, written once the row is durable: `line` \
+            (of the body, from 1), `status`, `id`, `etag`, `changed` (whether there is a new version), `location` (of what was \
+            created, or of the operation where `status` is 202), and the `object` (not with `Prefer: return=minimal`) or the `problem`.";
+        let mut headers = self.headers(&[PREFERENCE, COMPRESSED, VARY]);
+        headers.sort_keys();
+        json!({
+            "description": description,
+            "headers": headers,
+            "content": {"application/x-ndjson": lines("An answer a line (NDJSON).", BATCH_ANSWER)},
+        })
     }
 
     fn update(&self) -> Value {
@@ -317,6 +342,13 @@ impl Place<'_> {
         if self.old { &DEPRECATION } else { &[] }
     }
 }
+
+fn lines(description: &str, example: &str) -> Value {
+    json!({"schema": {"type": "string", "description": description}, "example": example})
+}
+
+const BATCH_EXAMPLE: &str = "{\"id\":\"a-1\",\"name\":\"Advice\"}\n{\"name\":\"Library\"}\n";
+const BATCH_ANSWER: &str = "{\"line\":1,\"status\":200,\"id\":\"a-1\",\"etag\":\"\\\"4-9f2b\\\"\",\"changed\":true}\n";
 
 /// The problems of every read.
 const READ_PROBLEMS: [&str; 5] = ["Forbidden", "NotAcceptable", "ReadFailed", "Unavailable", "NoAnswer"];
