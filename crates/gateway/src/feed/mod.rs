@@ -16,6 +16,7 @@
 mod change;
 mod follower;
 mod newest;
+mod reach;
 mod recent;
 mod walk;
 
@@ -165,7 +166,7 @@ impl Feed {
         if position::hour(self.env.now()).saturating_sub(position.hour) > self.config.hours {
             return Resumed::TooOld;
         }
-        if self.progress.reach(position, &*self.env, patience).await {
+        if self.reach(position, patience).await {
             return Resumed::Here;
         }
         match self.stream.bounds(contract::Topic::Views).await {

@@ -38,9 +38,9 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(env: Arc<dyn Env>) -> Self {
+    pub(super) fn new(env: &Arc<dyn Env>) -> Self {
         Self {
-            env,
+            env: Arc::clone(env),
             up: AtomicBool::new(false),
             whole: AtomicBool::new(false),
             whole_at: AtomicU64::new(0),

@@ -19,7 +19,7 @@ use contract::{Env, Offset, Partition, Record, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::{OnceCell, watch};
 
-use self::asker::Asker;
+use self::asker::{Asker, Kind};
 use self::link::{Context, Link};
 use self::producer::Producer;
 use self::reader::Readers;
@@ -97,10 +97,10 @@ impl Kafka {
     /// With a time after which a client has lost its way.
     fn open_patiently(options: Options, env: Arc<dyn Env>, lost_after: Duration) -> Result<Self, OpenError> {
         options.check()?;
-        let link = Arc::new(Link::new(Arc::clone(&env)));
+        let link = Arc::new(Link::new(&env));
         let producer = Producer::new(&options, &link, &env)?;
         let readers = Readers::new(&options, &link);
-        let asker = Asker::new(&options, &link, &*env).map_err(|error| OpenError(error.to_string()))?;
+        let asker = Asker::new(&options, &link).map_err(|error| OpenError(error.to_string()))?;
         let (topology, closed, members) = (OnceCell::new(), watch::Sender::new(false), watch::Sender::new(()));
         let shared =
             Arc::new(Shared { options, env, link, producer, readers, asker, lost_after, topology, closed, members });
@@ -201,16 +201,25 @@ impl Shared {
         F: FnOnce(&BaseConsumer<Context>) -> Result<T, StreamError> + Send + 'static,
         T: Send + 'static,
     {
+        self.ask_of(Kind::Topics, question).await
+    }
+
+    async fn ask_of<T, F>(&self, kind: Kind, question: F) -> Result<T, StreamError>
+    where
+        F: FnOnce(&BaseConsumer<Context>) -> Result<T, StreamError> + Send + 'static,
+        T: Send + 'static,
+    {
         self.open()?;
         let asker = self.asker.client();
         let answer = tokio::task::spawn_blocking(move || question(&asker)).await.map_err(unavailable)?;
-        self.asker.answered(!matches!(answer, Err(StreamError::Unavailable(_))), &self.options, &self.link, &*self.env);
+        let well = !matches!(answer, Err(StreamError::Unavailable(_)));
+        self.asker.answered(kind, well, &self.options, &self.link, &*self.env);
         answer
     }
 
     async fn bounds(&self, topic: Topic, of: std::ops::Range<Partition>) -> Result<Vec<Bounds>, StreamError> {
         let name = self.options.topic(topic);
-        self.ask(move |asker| {
+        self.ask_of(Kind::Bounds, move |asker| {
             let bounds = |partition| {
                 let number = i32::try_from(partition).unwrap_or(i32::MAX);
                 let (start, end) = asker.fetch_watermarks(&name, number, ASK_LIMIT).map_err(unavailable)?;

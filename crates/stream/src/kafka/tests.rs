@@ -11,7 +11,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Refusal};
 
-use super::asker::Asker;
+use super::asker::{self, Asker, Kind};
 use super::link::Link;
 use super::producer::Producer;
 use super::{Kafka, LOST_AFTER, Options};
@@ -80,7 +80,7 @@ impl World {
     }
 
     fn link(&self) -> Arc<Link> {
-        let link = Arc::new(Link::new(Arc::clone(&self.env) as Arc<dyn Env>));
+        let link = Arc::new(Link::new(&(Arc::clone(&self.env) as Arc<dyn Env>)));
         link.up(whole());
         link
     }
@@ -253,17 +253,26 @@ async fn a_member_that_hears_nothing_is_replaced() {
 async fn a_client_for_questions_without_answers_is_replaced() {
     let world = World::new();
     let (link, env) = (world.link(), &*world.env);
-    let asker = Asker::new(&world.options, &link, env).unwrap();
-    let told = |well| {
+    let asker = Asker::new(&world.options, &link).unwrap();
+    let told = |kind, well| {
         let before = asker.client();
-        asker.answered(well, &world.options, &link, env);
+        asker.answered(kind, well, &world.options, &link, env);
         !Arc::ptr_eq(&before, &asker.client())
     };
-    assert!(!told(false), "at once");
-    env.advance(LOST_AFTER);
-    assert!(!told(true), "it has an answer");
-    assert!(!told(false));
-    env.advance(LOST_AFTER);
-    assert!(told(false));
-    assert!(!told(false), "the next one has its time, too");
+    for kind in [Kind::Topics, Kind::Bounds] {
+        env.advance(LOST_AFTER);
+        assert!(!told(kind, false), "at once");
+        env.advance(asker::LOST_AFTER);
+        assert!(!told(kind, true), "it has an answer");
+        assert!(!told(kind, false));
+        env.advance(asker::LOST_AFTER);
+        assert!(told(kind, false));
+        assert!(!told(kind, false), "the next one has its time, too");
+        assert!(!told(kind, true));
+    }
+    // That it is answered otherwise does not help.
+    assert!(!told(Kind::Bounds, false));
+    env.advance(asker::LOST_AFTER);
+    assert!(!told(Kind::Topics, true));
+    assert!(told(Kind::Bounds, false));
 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::example::ID;
-use super::shared::{TOKEN, add_problems, header_references, parameter_references};
+use super::shared::{COMPRESSED, TOKEN, add_problems, header_references, parameter_references};
 use super::{SYSTEM, reference};
 
 /// Parameters of a stream of events.
@@ -27,7 +27,7 @@ pub(super) fn paths(paths: &mut Map<String, Value>) {
         "schema": {"type": "array", "maxItems": 200, "items": reference("schemas", "Change")},
         "examples": {"deleted": {"summary": "One row", "value": [row]}},
     });
-    let headers = header_references(&[("Link", "NextChanges"), TOKEN, ("Vary", "Vary")]);
+    let headers = header_references(&[("Link", "NextChanges"), COMPRESSED, TOKEN, ("Vary", "Vary")]);
     let ok = json!({
         "description": "What changed since the position, at most `limit` rows: empty where nothing did. As a stream, each object has the \
             type of its entity in front, as `@type`.",
