@@ -88,6 +88,9 @@ impl Watch {
                     }
                     for stored in records {
                         *next = stored.offset + 1;
+                        if stored.record.is_about_stream() {
+                            continue;
+                        }
                         let view = cloudevents::decode_view(&stored.record).unwrap();
                         versions.push(Version {
                             id: view.key.id.map(|id| id.as_str().to_owned()).unwrap_or_default(),

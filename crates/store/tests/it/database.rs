@@ -27,7 +27,7 @@ pub(crate) fn postgres_options() -> store::PostgresOptions {
 
 /// Removes what a test left on the server.
 pub(crate) async fn drop_schema(options: &store::PostgresOptions) {
-    execute(options, &format!("DROP SCHEMA {} CASCADE", options.schema.as_ref().unwrap())).await;
+    execute(options, &format!("DROP SCHEMA IF EXISTS {} CASCADE", options.schema.as_ref().unwrap())).await;
 }
 
 pub(crate) async fn execute(options: &store::PostgresOptions, sql: &str) {
