@@ -160,6 +160,8 @@ impl OnDemand {
         };
         self.cache.entry_by_ref(key).and_compute_with(|before| match before.map(|before| before.into_value()) {
             Some(_) if matches!(slot, Slot::Absent) => Op::Nop,
+            // It was asked for before that record passed.
+            Some(Slot::Unreadable) => Op::Nop,
             Some(before) if before.version() >= slot.version() => Op::Nop,
             _ => Op::Put(slot),
         });
@@ -336,6 +338,11 @@ mod tests {
         assert_eq!(version(), Some(106));
         views.pass(key.clone(), &held(7), 0, 8);
         assert_eq!(version(), Some(7));
+        views.mark_unreadable(&key, 0, 9);
+        views.remember(&key, Entry::View(held(7)), None);
+        assert!(matches!(views.look(&key), Look::Unreadable), "what was asked for before it passed is older");
+        views.pass(key.clone(), &held(9), 0, 10);
+        assert_eq!(version(), Some(9));
     }
 
     #[test]
