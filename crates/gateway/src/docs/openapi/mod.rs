@@ -34,7 +34,7 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
     for entity_type in registry.iter() {
         entity::plural_paths(&Names::of(entity_type), entity_type.plural(), &mut paths);
     }
-    system::paths(&mut paths);
+    system::paths(registry, &mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {
