@@ -10,6 +10,7 @@ mod entity;
 mod idempotency;
 mod lists;
 mod negotiation;
+mod old_client;
 mod operation;
 mod patch;
 mod system;
