@@ -46,6 +46,8 @@ slugs! {
     RequestTimeout = 408 "request-timeout" "The request took too long to arrive";
     /// The entity was deleted, and stays so: `PUT` with `If-None-Match: *` creates it anew at the same id.
     Gone = 410 "gone" "Deleted";
+    /// The position in `since` is too old to go on from, or of another event stream. List the entities anew, and go on from that list's `Consistency-Token`.
+    PositionExpired = 410 "position-expired" "The position cannot be gone on from";
     /// A condition of the request does not hold for the entity as it is; nothing was changed. Read it again and decide anew.
     PreconditionFailed = 412 "precondition-failed" "A precondition does not hold";
     /// The body is larger than 1 MiB.

@@ -196,6 +196,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// Whether the stream wrote it about itself, and it is no event of an entity: no type's name begins so.
+    pub fn is_about_stream(&self) -> bool {
+        self.key.starts_with(b"$")
+    }
+
     /// Bytes that count against a stream's message limit.
     pub fn size_bytes(&self) -> usize {
         self.key.len() + self.headers.size_bytes() + self.value.len()

@@ -37,7 +37,13 @@ pub(crate) enum Job {
 }
 
 /// Where events are read.
-enum Source {
+struct Source {
+    /// Stands before the names of topics, and so before the places where events lay.
+    prefix: String,
+    events: Kept,
+}
+
+enum Kept {
     /// The file of an embedded stream, whoever has it.
     File(Follower),
     Stream(Arc<dyn Stream>),
@@ -46,7 +52,7 @@ enum Source {
 /// Does the job; all that was asked for must be there.
 pub(crate) async fn run(job: &Job, settings: &Settings, env: &Arc<dyn Env>) -> anyhow::Result<()> {
     if settings.kafka.brokers.is_none() {
-        let source = Source::File(Follower::open(&settings.data_dir)?);
+        let source = Source { prefix: String::new(), events: Kept::File(Follower::open(&settings.data_dir)?) };
         let Job::Resend { places, new_id } = job else { return read(job, &source, env).await };
         if Embedded::is_open(&settings.data_dir) {
             bail!(
@@ -62,7 +68,7 @@ pub(crate) async fn run(job: &Job, settings: &Settings, env: &Arc<dyn Env>) -> a
     let mut settings = settings.clone();
     settings.kafka.create_topics = false;
     let events = Events::open(&settings, "quarantine", env)?;
-    let source = Source::Stream(events.port());
+    let source = Source { prefix: settings.kafka.topic_prefix.clone(), events: Kept::Stream(events.port()) };
     let done = match job {
         Job::Resend { places, new_id } => resend(places, *new_id, &source, &*events.port(), env).await,
         job => read(job, &source, env).await,
@@ -74,7 +80,7 @@ pub(crate) async fn run(job: &Job, settings: &Settings, env: &Arc<dyn Env>) -> a
 async fn read(job: &Job, source: &Source, env: &Arc<dyn Env>) -> anyhow::Result<()> {
     if let Job::Show(places) = job {
         for place in places {
-            writeln!(std::io::stdout(), "{}", show(&find(source, place, env).await?))?;
+            writeln!(std::io::stdout(), "{}", show(&source.prefix, &find(source, place, env).await?))?;
         }
         return Ok(());
     }
@@ -83,7 +89,7 @@ async fn read(job: &Job, source: &Source, env: &Arc<dyn Env>) -> anyhow::Result<
         source
             .scan(partition, env, |stored| {
                 count += 1;
-                writeln!(std::io::stdout(), "{}", line(stored))
+                writeln!(std::io::stdout(), "{}", line(&source.prefix, stored))
             })
             .await?;
     }
@@ -95,7 +101,7 @@ async fn read(job: &Job, source: &Source, env: &Arc<dyn Env>) -> anyhow::Result<
 }
 
 /// One event on a line: place, time, type and entity, size, reason.
-fn line(stored: &Stored) -> String {
+fn line(prefix: &str, stored: &Stored) -> String {
     let Some(set_aside) = decode_quarantined(&stored.record) else {
         return format!("- {}", tail::line(Topic::Quarantine, stored, tail::Look::default()));
     };
@@ -109,10 +115,10 @@ fn line(stored: &Stored) -> String {
         None => "not kept whole".to_owned(),
     };
     let (time, kind, subject) = (header("ce_time"), header("ce_type"), header("ce_subject"));
-    format!("{place}  {time}  {kind} {subject}  {size}  {}", printable(&cut(&reason, REASON_CHARS_MAX)))
+    format!("{prefix}{place}  {time}  {kind} {subject}  {size}  {}", printable(&cut(&reason, REASON_CHARS_MAX)))
 }
 
-fn show(found: &Quarantined) -> String {
+fn show(prefix: &str, found: &Quarantined) -> String {
     let event = found.record.clone().map(|record| {
         let stored = Stored { partition: 0, offset: 0, record };
         serde_json::from_str::<serde_json::Value>(&tail::json(found.topic, &stored)).unwrap_or_default()
@@ -123,11 +129,15 @@ fn show(found: &Quarantined) -> String {
         event.remove("partition");
         event.remove("offset");
     }
-    format!("{:#}", serde_json::json!({"place": found.place, "reason": found.reason, "event": event}))
+    format!(
+        "{:#}",
+        serde_json::json!({"place": format!("{prefix}{}", found.place), "reason": found.reason, "event": event})
+    )
 }
 
-/// The event that lay at a place; of several copies any, for they are the same.
+/// The event that lay at a place, with the topics' prefix or without; of several copies any, for they are the same.
 async fn find(source: &Source, place: &str, env: &Arc<dyn Env>) -> anyhow::Result<Quarantined> {
+    let place = place.strip_prefix(&source.prefix).unwrap_or(place);
     let partition = contract::partition::of_key(place.as_bytes(), source.partitions(env).await?);
     let mut found = None;
     source
@@ -160,7 +170,8 @@ async fn resend(
         let id = record.headers.get("ce_correlationid").map(|id| String::from_utf8_lossy(id).into_owned());
         let (record, fresh) = if new_id { renamed(&record, &**env) } else { (record, None) };
         let (partition, offset) = append(stream, topic, record, env).await.with_context(|| place.clone())?;
-        let mut said = format!("{place}: sent again as {}:{partition}:{offset}", topic.name());
+        let prefix = &source.prefix;
+        let mut said = format!("{prefix}{place}: sent again as {prefix}{}:{partition}:{offset}", topic.name());
         match (fresh, id) {
             (Some(fresh), _) => said += &format!(" with the new id {fresh}"),
             (None, Some(_)) => {
@@ -207,9 +218,9 @@ async fn append(
 impl Source {
     /// Partitions of each topic.
     async fn partitions(&self, env: &Arc<dyn Env>) -> anyhow::Result<u32> {
-        let stream = match self {
-            Self::File(follower) => return Ok(follower.partitions()),
-            Self::Stream(stream) => stream,
+        let stream = match &self.events {
+            Kept::File(follower) => return Ok(follower.partitions()),
+            Kept::Stream(stream) => stream,
         };
         let begun = env.monotonic();
         loop {
@@ -230,8 +241,8 @@ impl Source {
         env: &Arc<dyn Env>,
         mut each: impl FnMut(&Stored) -> std::io::Result<()>,
     ) -> anyhow::Result<()> {
-        match self {
-            Self::File(follower) => {
+        match &self.events {
+            Kept::File(follower) => {
                 let bounds = follower.bounds(Topic::Quarantine)?;
                 let mut next = bounds.get(partition as usize).map_or(0, |bounds| bounds.start);
                 loop {
@@ -241,7 +252,7 @@ impl Source {
                     records.iter().try_for_each(&mut each)?;
                 }
             }
-            Self::Stream(stream) => {
+            Kept::Stream(stream) => {
                 let bounds = stream.bounds(Topic::Quarantine).await?;
                 let Some(bounds) = bounds.get(partition as usize).filter(|bounds| bounds.start < bounds.end) else {
                     return Ok(());
@@ -288,7 +299,7 @@ mod tests {
         let record = Record { key: "k".into(), headers: Headers::default(), value: "v".into() };
         let stored = Stored { partition: 3, offset: 41, record };
         let kept = encode_quarantined(Topic::Commands, &stored, "bad \u{1b}[2J", 2 << 20);
-        let text = line(&Stored { partition: 0, offset: 0, record: kept });
-        assert_eq!(text, "dos.commands:3:41  -  - -  1 B  bad \\u{1b}[2J");
+        let text = line("x.", &Stored { partition: 0, offset: 0, record: kept });
+        assert_eq!(text, "x.dos.commands:3:41  -  - -  1 B  bad \\u{1b}[2J");
     }
 }

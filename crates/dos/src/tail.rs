@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use contract::{Env, Offset, Partition, Registry, Topic};
 use stream::embedded::{Embedded, Follower};
 
@@ -40,7 +41,10 @@ fn explain(args: &Args) {
 
 /// Shows events of a running system until the reader of the output goes away or the program is stopped.
 pub(crate) async fn run(args: &Args, env: &dyn Env) -> anyhow::Result<()> {
-    let follower = Follower::open(&args.data_dir)?;
+    let follower = Follower::open(&args.data_dir).context(
+        "`dos tail` shows the events of a data folder (--data-dir); it cannot follow Kafka, where \
+         kafka-console-consumer.sh shows the topics",
+    )?;
     let mut places: Vec<(Topic, Partition, Offset)> = Vec::new();
     for topic in args.topics() {
         for (partition, bounds) in (0..).zip(follower.bounds(topic)?) {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::feed::FeedConfig;
 use crate::views::SharedCache;
 
 /// Settings of one gateway.
@@ -39,6 +40,8 @@ pub struct Config {
     pub snapshot_dir: Option<PathBuf>,
     /// How often a snapshot is written, besides the one at the end.
     pub snapshot_every: Duration,
+    /// The change feed.
+    pub feed: FeedConfig,
 }
 
 /// Where reads come from.

@@ -14,6 +14,7 @@ use tokio::sync::Semaphore;
 use crate::config::{Access, Config};
 use crate::dispatch::{Answers, Dispatch, Retrieves};
 use crate::docs::Documents;
+use crate::feed::Feed;
 use crate::http::{BATCHES_MAX, Incoming, Outgoing, STREAMS_MAX, handle};
 use crate::metrics::HttpMetrics;
 use crate::ready::Ready;
@@ -29,6 +30,7 @@ pub struct Gateway {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) feed: Arc<Feed>,
     snapshots: Option<Arc<Snapshots>>,
     documents: OnceLock<Documents>,
     pub(crate) metrics: HttpMetrics,
@@ -42,7 +44,15 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts the tails of views and replies. The gateway answers at once, and is ready when its views are complete.
-    pub fn start(config: Config, registry: Registry, stream: Arc<dyn Stream>, env: Arc<dyn Env>) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// Why the folder for snapshots cannot be used.
+    pub fn start(
+        config: Config,
+        registry: Registry,
+        stream: Arc<dyn Stream>,
+        env: Arc<dyn Env>,
+    ) -> Result<Arc<Self>, String> {
         let views = Arc::new(Views::new(&config, &registry, &env));
         let answers = Arc::new(Answers::new(config.in_flight_max, Arc::clone(&views)));
         let retrieves = Arc::new(Retrieves::new(Arc::clone(&views), registry.clone()));
@@ -57,9 +67,18 @@ impl Gateway {
             write_wait: config.write_wait,
             read_wait: config.read_wait,
         });
-        let snapshots = config.snapshot_dir.as_ref();
-        let snapshots =
-            snapshots.and_then(|folder| Snapshots::open(folder, config.snapshot_every, &views, &registry, &env));
+        let snapshots = match &config.snapshot_dir {
+            Some(folder) => Snapshots::open(folder, config.snapshot_every, &views, &registry, &env)?,
+            None => None,
+        };
+        let feed = Arc::new(Feed::new(
+            config.feed.clone(),
+            Arc::clone(&stream),
+            registry.clone(),
+            Arc::clone(&views),
+            Arc::clone(&progress),
+            Arc::clone(&env),
+        ));
         let follow = Follow {
             stream,
             registry: registry.clone(),
@@ -69,6 +88,7 @@ impl Gateway {
             retrieves: Arc::clone(&retrieves),
             ready: Arc::clone(&ready),
             progress: Arc::clone(&progress),
+            feed: Arc::clone(&feed),
             snapshots: snapshots.clone(),
             env: Arc::clone(&env),
         };
@@ -77,7 +97,7 @@ impl Gateway {
         let request_prefix = u32::from_be_bytes([a, b, c, d]);
         let metrics = HttpMetrics::new();
         let requests = AtomicU64::new(0);
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             config,
             registry,
             env,
@@ -86,6 +106,7 @@ impl Gateway {
             retrieves,
             ready,
             progress,
+            feed,
             snapshots,
             documents: OnceLock::new(),
             metrics,
@@ -93,7 +114,7 @@ impl Gateway {
             batches: Arc::new(Semaphore::new(BATCHES_MAX)),
             request_prefix,
             requests,
-        })
+        }))
     }
 
     /// Answers one request as the server does, without a connection. `anonymous` is what callers without credentials may do.

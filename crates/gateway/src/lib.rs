@@ -3,6 +3,7 @@
 mod config;
 mod dispatch;
 mod docs;
+mod feed;
 mod gateway;
 mod http;
 mod metrics;
@@ -14,6 +15,7 @@ mod views;
 
 pub use config::{Access, Config, ViewMode};
 pub use docs::{API_VERSION, openapi, to_yaml};
+pub use feed::FeedConfig;
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;
 pub use http::{Cut, Outgoing, serve};

@@ -25,20 +25,27 @@ pub(crate) const SNAPSHOT_LOADS: &str = "dos_views_snapshot_loads_total";
 /// Snapshots of the view, by whether they could be written.
 pub(crate) const SNAPSHOT_WRITES: &str = "dos_views_snapshot_writes_total";
 
+/// Streams of changes that are open.
+pub(crate) const FEED_STREAMS: &str = "dos_feed_streams";
+/// Streams of changes that were cut off because their client took less than happened.
+pub(crate) const FEED_CUT: &str = "dos_feed_cut_total";
+
 /// Route labels, as [`HttpMetrics::record`] takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RouteLabel {
     Entity,
     Collection,
     Operation,
+    Changes,
     System,
     Unknown,
 }
 
-const ROUTES: [(RouteLabel, &str); 5] = [
+const ROUTES: [(RouteLabel, &str); 6] = [
     (RouteLabel::Entity, "/{type}/{id}"),
     (RouteLabel::Collection, "/{type}"),
     (RouteLabel::Operation, "/operation/{id}"),
+    (RouteLabel::Changes, "/changes"),
     (RouteLabel::System, "system"),
     (RouteLabel::Unknown, "unknown"),
 ];
@@ -67,6 +74,11 @@ impl HttpMetrics {
         describe_gauge!(SHARED_UP, "Whether the shared cache is connected");
         describe_counter!(SNAPSHOT_LOADS, "Starts that looked for a snapshot of the view, by what came of it");
         describe_counter!(SNAPSHOT_WRITES, "Snapshots of the view, by whether they could be written");
+        describe_gauge!(FEED_STREAMS, "Streams of changes that are open");
+        describe_counter!(
+            FEED_CUT,
+            "Streams of changes that were cut off because their client took less than happened"
+        );
         let counters = |route: &'static str, kind: &'static str| {
             ["1xx", "2xx", "3xx", "4xx", "5xx"]
                 .map(|status| counter!(HTTP_REQUESTS, "route" => route, "kind" => kind, "status" => status))

@@ -19,7 +19,9 @@ const BOLD: &str = "\u{1b}[1m";
 const RED: &str = "\u{1b}[31m";
 const PLAIN: &str = "\u{1b}[0m";
 
-/// Show events as they pass.
+/// Show events of `dos serve` as they pass.
+///
+/// It reads the data folder of the embedded stream, and cannot follow Kafka; there, kafka-console-consumer.sh shows the topics.
 ///
 /// A line per event: time, topic/partition@offset, type, entity, version, correlation id, size.
 #[derive(Clone, Debug, clap::Args)]

@@ -175,6 +175,9 @@ pub(super) fn run(
     paths: Option<&Path>,
 ) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(config, flags)?;
+    if role.has_gateway() {
+        settings.check_listen()?;
+    }
     if let Some(path) = paths {
         // Before anything is made or bound.
         import::check_paths(&[path.to_owned()]).context("import")?;

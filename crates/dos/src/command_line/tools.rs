@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::run::{brokers, url};
 use crate::quarantine::Job;
-use crate::settings::{Secret, Settings};
+use crate::settings::{Secret, Settings, Views};
 
 /// Where the stream is.
 #[derive(Debug, Args, Serialize)]
@@ -86,6 +86,14 @@ pub(super) struct DoctorArgs {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "url")]
     database: Option<Secret>,
+    /// The cache that gateways share: redis://HOST/, rediss:// or unix://
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "url")]
+    redis: Option<Secret>,
+    /// Where the gateways' reads come from [default: materialised]
+    #[arg(long, value_enum)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    views: Option<Views>,
 }
 
 impl DoctorArgs {

@@ -22,11 +22,8 @@ pub(super) fn look(
 ) -> std::io::Result<Option<Follower>> {
     let shown = folder.display();
     if !folder.exists() {
-        // It is made with all its parents.
-        let parent = folder.ancestors().skip(1).find(|parent| parent.as_os_str().is_empty() || parent.exists());
-        let parent = parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         findings.fine(about, &format!("{shown} is not there yet; made at the first start"))?;
-        return room_and_rights(parent, about, env, findings).map(|()| None);
+        return room_and_rights(above(folder), about, env, findings).map(|()| None);
     }
     if !folder.is_dir() {
         let text = format!("{shown} is a file, and the data needs a folder; set another one");
@@ -44,6 +41,27 @@ pub(super) fn look(
         }
         Err(error) => findings.fault(about, &error.to_string()).map(|()| None),
     }
+}
+
+/// The folder of a gateway's snapshots.
+pub(super) fn snapshots(folder: &Path, env: &Arc<dyn Env>, findings: &mut Findings) -> std::io::Result<()> {
+    let about = "snapshot folder";
+    let shown = folder.display();
+    if folder.is_dir() {
+        findings.fine(about, &format!("{shown}"))?;
+        return room_and_rights(folder, about, env, findings);
+    }
+    if folder.exists() {
+        return findings.fault(about, &format!("{shown} is a file, and a folder is needed; set another snapshot.dir"));
+    }
+    findings.fine(about, &format!("{shown} is not there yet; made at the first start"))?;
+    room_and_rights(above(folder), about, env, findings)
+}
+
+/// Where a folder will be made, with all its parents.
+fn above(folder: &Path) -> &Path {
+    let parent = folder.ancestors().skip(1).find(|parent| parent.as_os_str().is_empty() || parent.exists());
+    parent.filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn room_and_rights(folder: &Path, about: &str, env: &Arc<dyn Env>, findings: &mut Findings) -> std::io::Result<()> {

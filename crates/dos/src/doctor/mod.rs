@@ -97,9 +97,18 @@ pub(crate) async fn run(settings: &Settings, env: &Arc<dyn Env>) -> anyhow::Resu
         true => Role::Gateway,
         false => Role::Both,
     };
+    // Of a store nobody asks the API's address.
+    if (role == Role::Gateway || settings.kafka.brokers.is_none())
+        && let Err(error) = settings.check_listen()
+    {
+        findings.fault("settings", &format!("{error:#}"))?;
+    }
     match settings.location(role) {
         Ok(location) => look(settings, location, env, &mut findings).await?,
         Err(error) => findings.fault("settings", &format!("{error:#}"))?,
+    }
+    if let Some(folder) = &settings.snapshot.dir {
+        file::snapshots(folder, env, &mut findings)?;
     }
     cache(settings, env, &mut findings).await?;
     let Findings { faults, doubts, .. } = findings;

@@ -100,6 +100,7 @@ impl Running {
                 let address = listener.local_addr()?;
                 let config = settings.gateway(&instance)?;
                 let gateway = Gateway::start(config, registry, Arc::clone(&port), Arc::clone(&env));
+                let gateway = gateway.map_err(|reason| anyhow::anyhow!("snapshot.dir: {reason}"))?;
                 let serving = gateway::serve(Arc::clone(&gateway), listener, settings.access(), stopped.clone());
                 let (done, served) = oneshot::channel();
                 env.spawn(Box::pin(async move {

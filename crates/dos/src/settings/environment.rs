@@ -128,13 +128,13 @@ mod tests {
     #[test]
     fn text_is_told_from_numbers_by_its_name() {
         let settings = serde_json::to_value(Settings::default()).unwrap();
-        let numbers_without_default =
-            ["stream.partitions", "kafka.partitions", "kafka.replication", "kafka.min_insync_replicas"];
+        let no_text_without_default =
+            ["stream.partitions", "kafka.partitions", "kafka.replication", "kafka.min_insync_replicas", "store.lists"];
         for (name, value) in settings.as_object().unwrap() {
             assert!(!value.is_number() && !value.is_boolean(), "{name}");
             for (inner, value) in value.as_object().into_iter().flatten() {
                 let name = format!("{name}.{inner}");
-                let is_number = value.is_number() || value.is_boolean() || numbers_without_default.contains(&&*name);
+                let is_number = value.is_number() || value.is_boolean() || no_text_without_default.contains(&&*name);
                 assert_eq!(is_number || value.is_object(), !is_text(&name), "{name}");
             }
         }

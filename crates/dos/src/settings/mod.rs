@@ -19,7 +19,7 @@ mod sections;
 use environment::Environment;
 pub use scaled::{Location, Role};
 pub use secret::{Properties, Secret};
-pub use sections::{Cache, Database, Http, Kafka, Log, Redis, Snapshot, Store, Stream};
+pub use sections::{Cache, Database, Feed, Http, Kafka, Log, Redis, Snapshot, Store, Stream};
 
 /// The annotated defaults, as `dos config` prints them.
 pub const DEFAULT_FILE: &str = include_str!("default.toml");
@@ -55,6 +55,8 @@ pub struct Settings {
     pub redis: Redis,
     /// Of the materialised view's snapshots.
     pub snapshot: Snapshot,
+    /// Of the change feed.
+    pub feed: Feed,
     /// Of the embedded stream.
     pub stream: Stream,
     /// Of the stream on Kafka.
@@ -112,6 +114,7 @@ impl Default for Settings {
             cache: Cache::default(),
             redis: Redis::default(),
             snapshot: Snapshot::default(),
+            feed: Feed::default(),
             stream: Stream::default(),
             kafka: Kafka::default(),
             database: Database::default(),
@@ -143,7 +146,11 @@ impl Settings {
         Ok(settings)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
+    /// Whether the API's address may be as open as it is; of a store alone nobody asks.
+    ///
+    /// # Errors
+    /// What to say besides.
+    pub fn check_listen(&self) -> anyhow::Result<()> {
         if self.anonymous.is_none() && !is_loopback(self.listen.ip()) {
             bail!(
                 "listen: {} can be reached from other machines, and this gateway lets everyone in; say with \
@@ -151,6 +158,10 @@ impl Settings {
                 self.listen
             );
         }
+        Ok(())
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
         if let Some(url) = &self.public_url {
             let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
             let fits = rest.is_some_and(|rest| {
@@ -173,6 +184,10 @@ impl Settings {
             ("http.receive_timeout_ms", self.http.receive_timeout_ms, 1),
             ("cache.ttl_s", self.cache.ttl_s, 1),
             ("snapshot.interval_s", self.snapshot.interval_s, 1),
+            ("feed.hours", self.feed.hours, 1),
+            ("feed.subscribers_max", self.feed.subscribers_max as u64, 1),
+            ("feed.buffer_bytes", self.feed.buffer_bytes as u64, 64 << 10),
+            ("feed.heartbeat_ms", self.feed.heartbeat_ms, 100),
             ("stream.partitions", u64::from(self.stream.partitions.unwrap_or(1)), 1),
             ("stream.retention_hours", self.stream.retention_hours, 24),
             // A body of 1 MiB, written as JSON once more, with its headers.
@@ -265,6 +280,12 @@ impl Settings {
             shared_cache: self.shared_cache()?,
             snapshot_dir: self.snapshot.dir.clone(),
             snapshot_every: Duration::from_secs(self.snapshot.interval_s),
+            feed: gateway::FeedConfig {
+                hours: self.feed.hours,
+                subscribers_max: self.feed.subscribers_max,
+                buffer_bytes: self.feed.buffer_bytes,
+                heartbeat: millis(self.feed.heartbeat_ms),
+            },
         })
     }
 

@@ -69,6 +69,19 @@ section! {
     }
 }
 section! {
+    /// `[feed]`, the changes that clients follow
+    Feed {
+        /// The oldest position that is resumed from.
+        hours: u64 = 168,
+        /// Streams at once.
+        subscribers_max: usize = 2_000,
+        /// Changes held in memory.
+        buffer_bytes: usize = 32 << 20,
+        /// How often an idle stream says that it is there.
+        heartbeat_ms: u64 = 15_000,
+    }
+}
+section! {
     /// `[stream]`, of the embedded stream
     Stream {
         /// Partitions of the file; not set, a new one has 2.

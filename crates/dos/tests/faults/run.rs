@@ -301,6 +301,7 @@ mod tests {
             writer: 0,
             entity: None,
             creates: true,
+            based_on: None,
             respond_async: false,
             patch: serde_json::Map::new(),
             outcome,

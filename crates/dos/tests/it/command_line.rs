@@ -153,6 +153,7 @@ fn the_printed_settings_are_the_defaults() {
             "instance",
             "brokers",
             "replication",
+            "lists",
             "min_insync_replicas",
             "\"",
             "url",
@@ -403,4 +404,25 @@ fn doctor_says_what_is_wrong_with_a_folder() {
     std::fs::write(&file, "").unwrap();
     let wrong = doctor(&file);
     assert!(!wrong.success && wrong.stdout.contains("is a file, and the data needs a folder"), "{wrong:?}");
+}
+
+#[test]
+fn tail_says_that_it_cannot_follow_kafka() {
+    let folder = tempfile::tempdir().unwrap();
+    Process::run(&["tail", "--data-dir", folder.path().to_str().unwrap()]).fails_with("it cannot follow Kafka");
+    let help = Process::run(&["tail", "--help"]);
+    assert!(help.stdout.contains("cannot follow Kafka"), "{help:?}");
+}
+
+#[test]
+fn doctor_looks_at_redis() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let redis =
+        std::env::var("DOS_TEST_REDIS").expect("DOS_TEST_REDIS is not set: start it with `cargo xtask servers redis`");
+    let well = Process::run(&["doctor", "--data-dir", data, "--redis", &redis, "--views", "on-demand"]);
+    well.succeeds();
+    assert!(well.stdout.contains("redis: version ") && well.stdout.contains("all is well"), "{well:?}");
+    let away = Process::run(&["doctor", "--data-dir", data, "--redis", "redis://127.0.0.1:1/", "--views", "on-demand"]);
+    assert!(away.stdout.contains("problem  redis: "), "{away:?}");
 }

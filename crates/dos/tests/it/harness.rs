@@ -124,6 +124,10 @@ impl Api {
         }
     }
 
+    pub(crate) fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
@@ -158,7 +162,7 @@ impl Api {
 
     /// Sends bytes as they are over a connection of its own, and reads until the server closes it.
     pub(crate) async fn raw(&self, request: &[u8]) -> Answer {
-        let mut socket = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).await.unwrap();
+        let mut socket = TcpStream::connect(self.address()).await.unwrap();
         // The server may answer, and close, before it has read everything.
         let _ = socket.write_all(request).await;
         let mut bytes = Vec::new();

@@ -7,6 +7,7 @@ mod data;
 mod deploy;
 mod entity_types;
 mod events;
+mod feed;
 mod harness;
 mod openapi;
 mod overload;

@@ -89,7 +89,8 @@ impl Alone {
             registry.clone(),
             Arc::new(stream.clone()),
             Arc::clone(&env),
-        );
+        )
+        .unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);

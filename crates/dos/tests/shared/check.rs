@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
-use crate::shared::history::{Found, Outcome, Version, Write};
+use crate::shared::history::{Found, Outcome, Version, Write, version_of};
 
 mod tests;
 
@@ -33,7 +33,7 @@ pub(crate) enum Kind {
     Order,
     /// `GET` does not give the latest version.
     Stale,
-    /// A condition was said to have failed, and it had not.
+    /// A condition was said to have failed, and it had not; or it had, and the write was done.
     Condition,
     /// An answer that no write may have.
     Strange,
@@ -182,6 +182,11 @@ impl Checker {
         {
             self.broken(Kind::Effect, format!("{place}: {marker} was not meant for it"));
         }
+        if let Some(etag) = &write.based_on
+            && version_of(etag) != Some(version.version - 1)
+        {
+            self.broken(Kind::Condition, format!("{place}: {marker} was to be done on {etag} only"));
+        }
         let id = Value::from(version.id.as_str());
         for (name, value) in fields {
             let expected = match (name.as_str(), before) {
@@ -242,15 +247,20 @@ impl Checker {
         }
     }
 
-    /// Writes with a condition behave as if there were one at a time. That only one of those that make an entity does is
-    /// seen in its versions (`effect`); here, that the others had a reason to be refused.
+    /// Writes with a condition behave as if there were one at a time. That only one of those that make an entity does, and
+    /// of those on one version, is seen in the versions (`effect`); here, that the others had a reason to be refused.
     fn conditions(&mut self, writes: &[Write]) {
         for write in writes {
-            let Write { marker, entity: Some(id), creates: true, outcome: Outcome::Refused(412), .. } = write else {
+            let Write { marker, entity: Some(id), outcome: Outcome::Refused(412), based_on, .. } = write else {
                 continue;
             };
-            if !self.entities.contains_key(id) {
-                self.broken(Kind::Condition, format!("{marker} was refused because of {id}, which nobody has made"));
+            let version = self.entities.get(id).map(|entity| entity.version);
+            let expected = based_on.as_deref().and_then(version_of);
+            if version.is_none() || version == expected {
+                self.broken(
+                    Kind::Condition,
+                    format!("{marker} was refused because of {id}, which has version {version:?}, on {based_on:?}"),
+                );
             }
         }
     }

@@ -14,6 +14,8 @@ pub(crate) struct Write {
     pub(crate) entity: Option<String>,
     /// Whether it makes the entity's first version.
     pub(crate) creates: bool,
+    /// The ETag that it was to find (`If-Match`), if any.
+    pub(crate) based_on: Option<String>,
     /// Whether it asked not to wait for its outcome.
     pub(crate) respond_async: bool,
     /// The fields it sets.
@@ -81,5 +83,10 @@ pub(crate) fn answered(response: &Response) -> Outcome {
 
 /// The version that an answer's ETag names.
 pub(crate) fn version(response: &Response) -> Option<u64> {
-    response.header("etag")?.trim_start_matches('"').split('-').next()?.parse().ok()
+    version_of(response.header("etag")?)
+}
+
+/// The version that an ETag names.
+pub(crate) fn version_of(etag: &str) -> Option<u64> {
+    etag.trim_start_matches('"').split('-').next()?.parse().ok()
 }

@@ -1,5 +1,6 @@
 //! Writers: each with a connection of its own, waiting for each answer before the next write.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use serde_json::{Map, Value, json};
@@ -23,6 +24,8 @@ pub(crate) struct Writer {
     number: usize,
     seed: u64,
     own: Vec<String>,
+    /// The ETag that it was last told of an entity: of an own one the current, unless an answer was lost.
+    etags: HashMap<String, String>,
     /// `Prefer` of writes that do not choose another.
     prefer: Option<String>,
 }
@@ -35,11 +38,13 @@ struct Step {
     creates: bool,
     patch: Map<String, Value>,
     headers: Vec<(&'static str, &'static str)>,
+    /// `If-Match`.
+    based_on: Option<String>,
 }
 
 impl Writer {
     pub(crate) fn new(number: usize, seed: u64) -> Self {
-        Self { number, seed, own: Vec::new(), prefer: None }
+        Self { number, seed, own: Vec::new(), etags: HashMap::new(), prefer: None }
     }
 
     /// Waits so long for each answer, and not as long as the gateway would have it.
@@ -75,20 +80,22 @@ impl Writer {
         let body = Value::Object(step.patch.clone()).to_string();
         let respond_async = step.headers.contains(&RESPOND_ASYNC);
         let mut headers: Vec<(&str, &str)> = step.headers.clone();
+        headers.extend(step.based_on.as_deref().map(|etag| ("if-match", etag)));
         headers.extend(self.prefer.as_deref().filter(|_| !respond_async).map(|prefer| ("prefer", prefer)));
         let answer = connection.call(step.method, &step.path, &headers, &body);
         let outcome = outcome(&answer);
-        if let Outcome::Acknowledged { id, .. } = &outcome
-            && step.creates
-            && !id.starts_with("shared")
-        {
-            self.own.push(id.clone());
+        if let Outcome::Acknowledged { id, etag, .. } = &outcome {
+            self.etags.insert(id.clone(), etag.clone());
+            if step.creates && !id.starts_with("shared") {
+                self.own.push(id.clone());
+            }
             if self.own.len() > OWN_MAX {
-                self.own.swap_remove(random.below(OWN_MAX));
+                self.etags.remove(&self.own.swap_remove(random.below(OWN_MAX)));
             }
         }
-        let Step { entity, creates, patch, .. } = step;
-        (Write { marker, writer: self.number, entity, creates, respond_async, patch, outcome }, answer.is_err())
+        let Step { entity, creates, patch, based_on, .. } = step;
+        let write = Write { marker, writer: self.number, entity, creates, based_on, respond_async, patch, outcome };
+        (write, answer.is_err())
     }
 
     fn step(&self, marker: &str, round: usize, number: usize, random: &mut Random) -> Step {
@@ -103,7 +110,8 @@ impl Writer {
                 Step { method: "POST", path: "/contact".to_owned(), ..create_at(String::new(), marker).anywhere() }
             }
             30..45 => create_at(format!("w{}-{round}-{number}", self.number), marker),
-            45..57 => merge(shared(random.below(SHARED)), marker, random),
+            45..51 => merge(shared(random.below(SHARED)), marker, random),
+            51..57 => self.on_what_it_knows(merge(shared(random.below(SHARED)), marker, random)),
             57..59 => merge(format!("missing-{number}"), marker, random),
             _ if self.own.is_empty() => create_at(format!("w{}-{round}-{number}", self.number), marker),
             _ => {
@@ -120,10 +128,17 @@ impl Writer {
                         step.headers.push(RESPOND_ASYNC);
                         step
                     }
+                    67..80 => self.on_what_it_knows(merge(id, marker, random)),
                     _ => merge(id, marker, random),
                 }
             }
         }
+    }
+
+    /// The same on condition that the entity is as this writer last heard.
+    fn on_what_it_knows(&self, step: Step) -> Step {
+        let based_on = step.entity.as_ref().and_then(|id| self.etags.get(id)).cloned();
+        Step { based_on, ..step }
     }
 }
 
@@ -139,7 +154,8 @@ impl Step {
 fn create_at(id: String, marker: &str) -> Step {
     let patch = Map::from_iter([("name".to_owned(), json!(marker))]);
     let headers = vec![("if-none-match", "*")];
-    Step { method: "PUT", path: format!("/contact/{id}"), entity: Some(id), creates: true, patch, headers }
+    let path = format!("/contact/{id}");
+    Step { method: "PUT", path, entity: Some(id), creates: true, patch, headers, based_on: None }
 }
 
 fn merge(id: String, marker: &str, random: &mut Random) -> Step {
@@ -152,5 +168,6 @@ fn merge(id: String, marker: &str, random: &mut Random) -> Step {
         10..20 => drop(patch.insert(other, json!(format!("\u{a0}\u{201c}£{}\n", random.next())))),
         _ => {}
     }
-    Step { method: "PUT", path: format!("/contact/{id}"), entity: Some(id), creates: false, patch, headers: Vec::new() }
+    let path = format!("/contact/{id}");
+    Step { method: "PUT", path, entity: Some(id), creates: false, patch, headers: Vec::new(), based_on: None }
 }

@@ -128,9 +128,10 @@ impl Cluster {
             shared_cache: None,
             snapshot_dir: None,
             snapshot_every: Duration::from_secs(3600),
+            feed: Default::default(),
         };
         let env: Arc<dyn Env> = Arc::clone(&process) as Arc<dyn Env>;
-        let gateway = Gateway::start(config, self.registry.clone(), client, env);
+        let gateway = Gateway::start(config, self.registry.clone(), client, env).unwrap();
         self.world.note(format_args!("gateway {number} starts as {incarnation}"));
         GatewaySlot { process, gateway, incarnation }
     }

@@ -70,13 +70,14 @@ fn config() -> Config {
         shared_cache: None,
         snapshot_dir: None::<PathBuf>,
         snapshot_every: second,
+        feed: crate::FeedConfig::default(),
     }
 }
 
 #[tokio::test]
 async fn reads_say_how_old_the_view_is_and_writes_are_refused() {
     let env = env();
-    let gateway = Gateway::start(config(), Registry::built_in().unwrap(), Arc::new(Away), Arc::clone(&env));
+    let gateway = Gateway::start(config(), Registry::built_in().unwrap(), Arc::new(Away), Arc::clone(&env)).unwrap();
     while !gateway.is_ready() {
         env.sleep(Duration::from_millis(1)).await;
     }

@@ -20,7 +20,7 @@ pub(crate) async fn wait(gateway: &Gateway, headers: &HeaderMap) -> Result<(), F
             "belongs to another event stream than this gateway's; leave it out",
         ));
     }
-    if progress.reach(&token, &*gateway.env, gateway.config.read_wait).await {
+    if progress.has_reached(&token) || gateway.feed.reach(&token, gateway.config.read_wait).await {
         return Ok(());
     }
     let seconds = gateway.config.read_wait.as_secs_f32();

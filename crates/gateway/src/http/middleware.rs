@@ -15,7 +15,8 @@ use tracing::{debug, warn};
 
 use super::body::{ACCEPT_PATCH, Incoming, MERGE_PATCH};
 use super::encoding::encode;
-use super::negotiation::wants_gzip;
+use super::handlers::Scope;
+use super::negotiation::{EVENT_STREAM, JSON, NDJSON, choose, wants_gzip};
 use super::outgoing::Outgoing;
 use super::request::{header_error, sane_token};
 use super::response::{self, Answered, Context, Failure, NO_CACHE, NO_STORE};
@@ -102,7 +103,8 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
     let seconds = gateway.env.monotonic().saturating_sub(started).as_secs_f64();
     let status = response.status().as_u16();
     gateway.metrics.record(route_label, write, status, seconds);
-    if status >= 500 {
+    // A probe asks again and again, and why it is not ready was logged when it came to be so.
+    if status >= 500 && !matches!(route, Some(Route::Ready)) {
         warn!(status, path = uri.path(), request_id, seconds, "request failed");
     } else {
         debug!(status, path = uri.path(), request_id, seconds, "request");
@@ -158,9 +160,19 @@ async fn offer(call: &Call<'_>, route: &Route<'_>, method: &Method, body: Incomi
         (Route::Entity(resource, id), &Method::PUT) => handlers::put(call, *resource, id, body).await,
         (Route::Entity(resource, id), &Method::PATCH) => handlers::patch(call, *resource, id, body).await,
         (Route::Entity(resource, id), &Method::DELETE) => handlers::delete(call, *resource, id).await,
-        (Route::Entity(resource, id), _) => handlers::get(call, *resource, id).await,
+        (Route::Entity(resource, id), _) => match choose(&call.parts.headers, &[JSON, EVENT_STREAM])? {
+            EVENT_STREAM => handlers::follow(call, Scope::Entity(*resource, id)).await,
+            _ => handlers::get(call, *resource, id).await,
+        },
         (Route::Collection(resource), &Method::POST) => handlers::post(call, *resource, body).await,
-        (Route::Collection(resource), _) => handlers::list(call, *resource).await,
+        (Route::Collection(resource), _) => match choose(&call.parts.headers, &[JSON, NDJSON, EVENT_STREAM])? {
+            EVENT_STREAM => handlers::follow(call, Scope::Type(*resource)).await,
+            chosen => handlers::list(call, *resource, chosen == JSON).await,
+        },
+        (Route::Changes, _) => match choose(&call.parts.headers, &[JSON, EVENT_STREAM])? {
+            EVENT_STREAM => handlers::follow(call, Scope::All).await,
+            _ => handlers::poll(call).await,
+        },
         (Route::Operation(id), _) => handlers::operation(call, id).await,
         (Route::Root, _) => handlers::root(call),
         (Route::Versions, _) => handlers::versions(call),

@@ -8,6 +8,7 @@ mod consistency;
 mod cors;
 pub(crate) mod cursor;
 mod encoding;
+mod event_stream;
 mod handlers;
 mod list_query;
 mod middleware;

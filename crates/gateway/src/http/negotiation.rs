@@ -6,6 +6,12 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
 
 use super::response::Failure;
 
+pub(crate) const JSON: &str = "application/json";
+/// A row a line; <https://github.com/ndjson/ndjson-spec>.
+pub(crate) const NDJSON: &str = "application/x-ndjson";
+/// Server-sent events [HTML 9.2].
+pub(crate) const EVENT_STREAM: &str = "text/event-stream";
+
 /// The media type of those offered that `Accept` wants most; of equal ones the first.
 ///
 /// # Errors
@@ -81,6 +87,9 @@ fn specificity(range: &str, media_type: &str) -> Option<u8> {
         None
     } else if name.eq_ignore_ascii_case(media_type) {
         Some(2)
+    } else if media_type == EVENT_STREAM {
+        // What never ends is for those who ask for it by name.
+        None
     } else if name.strip_suffix("/*").is_some_and(|main| main.eq_ignore_ascii_case(main_type)) {
         Some(1)
     } else {
@@ -116,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_type_of_the_highest_quality_is_chosen() {
-        let offered = ["application/json", "application/x-ndjson", "text/event-stream"];
+        let offered = [JSON, NDJSON, EVENT_STREAM];
         for (values, expected) in [
             (&[][..], Some(0)),
             (&[""], Some(0)),
@@ -130,7 +139,8 @@ mod tests {
             (&["application/json;q=0.5, application/x-ndjson"], Some(1)),
             (&["application/json;q=0.5", "text/event-stream;Q=0.7"], Some(2)),
             (&["application/json;q=0, */*"], Some(1)),
-            (&["application/*;q=0.3, text/*;q=0.4"], Some(2)),
+            (&["application/*;q=0.3, text/*;q=0.4"], Some(0)),
+            (&["text/*"], None),
             (&["*/*;q=0.1, application/x-ndjson;q=0.1"], Some(0)),
             (&["text/html"], None),
             (&["*/*;q=0"], None),

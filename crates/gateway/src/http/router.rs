@@ -22,6 +22,7 @@ pub(crate) enum Route<'a> {
     /// An entity type's schema.
     Schema(&'a Arc<EntityType>),
     Operation(&'a str),
+    Changes,
     Collection(Resource<'a>),
     /// The id as it came, still percent-encoded.
     Entity(Resource<'a>, &'a str),
@@ -62,6 +63,7 @@ pub(crate) fn route<'a>(path: &'a str, registry: &'a Registry) -> Option<Route<'
         ("schema", Some(name)) => registry.get(name).map(Route::Schema),
         ("problem", Some(slug)) => Some(Route::Problem(slug)),
         ("operation", Some(id)) => Some(Route::Operation(id)),
+        ("changes", None) => Some(Route::Changes),
         _ => None,
     }
 }
@@ -83,14 +85,16 @@ impl Route<'_> {
 
     /// Whether it is about entities, so that views and the stream are needed.
     pub(crate) fn needs_views(&self) -> bool {
-        matches!(self, Self::Collection(_) | Self::Entity(..) | Self::Operation(_))
+        matches!(self, Self::Collection(_) | Self::Entity(..) | Self::Operation(_) | Self::Changes)
     }
 
     /// Whether reads of it may be compressed: a single entity is not worth it.
     pub(crate) fn compresses(&self) -> bool {
         match self {
             Self::Entity(..) | Self::Operation(_) | Self::Alive | Self::Ready => false,
-            Self::Collection(_) | Self::Root | Self::Versions | Self::Docs(_) | Self::Problem(_) => true,
+            Self::Collection(_) | Self::Changes | Self::Root | Self::Versions | Self::Docs(_) | Self::Problem(_) => {
+                true
+            }
             Self::OpenApiJson | Self::OpenApiYaml | Self::Schema(_) => true,
         }
     }
@@ -100,6 +104,7 @@ impl Route<'_> {
             Self::Entity(..) => RouteLabel::Entity,
             Self::Collection(_) => RouteLabel::Collection,
             Self::Operation(_) => RouteLabel::Operation,
+            Self::Changes => RouteLabel::Changes,
             _ => RouteLabel::System,
         }
     }
@@ -117,6 +122,7 @@ mod tests {
         assert!(shown("/providers").contains("Collection"));
         assert!(shown("/provider/1").contains("Entity"));
         assert!(shown("/operation/x").contains("Operation"));
+        assert!(shown("/changes").contains("Changes"));
         assert!(shown("/health/alive").contains("System"));
         assert!(matches!(route("/providers", &registry), Some(Route::Collection(r)) if r.deprecated));
         assert!(matches!(route("/docs/init.js", &registry), Some(Route::Docs("/docs/init.js"))));

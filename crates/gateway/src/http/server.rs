@@ -61,6 +61,7 @@ pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, anonymous: Acce
         }
     }
     gateway.ready.close();
+    gateway.feed.close();
     drop(listener);
     let all = u32::try_from(gateway.config.connections_max).unwrap_or(u32::MAX);
     tokio::select! {

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::{Held, Loading, Progress, Snapshots, Views};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
+use crate::feed::Feed;
 use crate::metrics::UNREADABLE;
 use crate::ready::{Ready, UNUSABLE};
 
@@ -38,6 +39,7 @@ pub(crate) struct Follow {
     pub(crate) retrieves: Arc<Retrieves>,
     pub(crate) ready: Arc<Ready>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) feed: Arc<Feed>,
     /// Of a materialised view, if there are to be any.
     pub(crate) snapshots: Option<Arc<Snapshots>>,
     pub(crate) env: Arc<dyn Env>,
@@ -75,24 +77,16 @@ impl Follow {
             };
             self.views.begin(&topology.cluster, &starts, &self.stream);
             self.progress.begin(&topology.cluster, &starts);
+            self.feed.reached(starts.len());
             self.views.expect(views.iter().zip(&starts).map(|(bounds, from)| bounds.end.saturating_sub(*from)).sum());
             for (partition, (bounds, from)) in (0..).zip(views.into_iter().zip(starts)) {
                 self.spawn(Topic::Views, partition, from, bounds.end);
             }
-            self.watch().await;
+            let (stream, ready, env) = (Arc::clone(&self.stream), Arc::clone(&self.ready), Arc::clone(&self.env));
+            // What else this holds, such as the folder of snapshots, ends with the tails.
+            drop(self);
+            watch(&*stream, &ready, &*env).await;
         }));
-    }
-
-    /// Until the stream is closed or says that it changed in a way that it must not.
-    async fn watch(&self) {
-        loop {
-            self.env.sleep(WATCH_EVERY).await;
-            match self.stream.topology().await {
-                Err(StreamError::Closed) => return,
-                Err(StreamError::Unusable(_)) => return self.ready.refuse(),
-                _ => {}
-            }
-        }
     }
 
     /// What the stream answers; waits for one that is away or must be mended, `None` once it is closed.
@@ -140,6 +134,7 @@ impl Follow {
                     course.next = start;
                     if topic == Topic::Views {
                         self.views.restart(partition, start);
+                        self.feed.begin(partition, start);
                     }
                 }
                 StreamError::Unavailable(_) | StreamError::Unusable(_) | StreamError::Revoked => {
@@ -160,6 +155,7 @@ impl Follow {
             }
             for stored in records {
                 match course.topic {
+                    Topic::Views if stored.record.is_about_stream() => {}
                     Topic::Views => self.view(&stored, course.loading.as_mut()),
                     _ => self.reply(&stored),
                 }
@@ -175,8 +171,6 @@ impl Follow {
             return;
         }
         self.views.passed(course.partition, course.next);
-        self.progress.apply(course.partition, course.next);
-        self.progress.ring();
         if let Some(snapshots) = &self.snapshots {
             snapshots.passed(course.partition, course.next);
         }
@@ -184,7 +178,11 @@ impl Follow {
             && let Some(loading) = course.loading.take()
         {
             self.views.loaded(loading);
+            self.feed.begin(course.partition, course.next);
         }
+        self.feed.pass(course.partition, course.next);
+        self.progress.apply(course.partition, course.next);
+        self.progress.ring();
         if self.ready.progress(course.partition, course.next, course.until) {
             self.views.complete();
             self.ready.open();
@@ -210,6 +208,9 @@ impl Follow {
             self.retrieves.detach(name, view.id);
             self.progress.see(partition, next);
             self.views.delete(&key, view.version, stored);
+            if loading.is_none() {
+                self.feed.deleted(partition, stored.offset, &key, view.version);
+            }
             self.progress.apply(partition, next);
             return self.answers.deleted(&key, view.correlation, view.version);
         };
@@ -218,7 +219,11 @@ impl Follow {
                 // In this order: an answer that is older must not be kept after the view has replaced what was there.
                 self.retrieves.detach(name, view.id);
                 self.progress.see(partition, next);
+                let is_live = loading.is_none();
                 self.views.apply(name, &held, stored, loading);
+                if is_live {
+                    self.feed.view(partition, stored.offset, name, &held);
+                }
                 self.progress.apply(partition, next);
                 self.answers.view(name, view.correlation, held);
             }
@@ -257,5 +262,17 @@ impl Follow {
     fn unreadable_event(&self, stored: &Stored, topic: &'static str, error: &DecodeError) {
         counter!(UNREADABLE, "topic" => topic).increment(1);
         warn!(topic, partition = stored.partition, offset = stored.offset, %error, "passed over an event that cannot be read");
+    }
+}
+
+/// Until the stream is closed or says that it changed in a way that it must not.
+async fn watch(stream: &dyn Stream, ready: &Ready, env: &dyn Env) {
+    loop {
+        env.sleep(WATCH_EVERY).await;
+        match stream.topology().await {
+            Err(StreamError::Closed) => return,
+            Err(StreamError::Unusable(_)) => return ready.refuse(),
+            _ => {}
+        }
     }
 }

@@ -110,6 +110,17 @@ impl Views {
         }
     }
 
+    /// Whether a later version than this is known here; one that cannot be read may be.
+    pub(crate) fn has_newer(&self, entity_type: &TypeName, id: &str, version: u64) -> bool {
+        let Some(id) = EntityId::parse(id) else { return false };
+        match self.look(&Key::new(entity_type.clone(), id)) {
+            Look::Found(held) => held.version() > version,
+            Look::Deleted(deleted) => deleted > version,
+            Look::Unreadable => true,
+            Look::Absent | Look::Unknown => false,
+        }
+    }
+
     /// Takes a view if it is newer than what is there; `loading` is there while its partition catches up.
     pub(crate) fn apply(&self, entity_type: &TypeName, held: &Held, stored: &Stored, loading: Option<&mut Loading>) {
         match self {

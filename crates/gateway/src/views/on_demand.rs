@@ -289,6 +289,7 @@ mod tests {
             shared_cache: None,
             snapshot_dir: None,
             snapshot_every: wait,
+            feed: Default::default(),
         };
         OnDemand::new(&config, None)
     }

@@ -45,15 +45,16 @@ impl Progress {
     /// A record is about to be applied.
     pub(crate) fn see(&self, partition: Partition, next: Offset) {
         if let Some(passed) = self.partition(partition) {
-            passed.seen.store(next, Ordering::Release);
+            passed.seen.fetch_max(next, Ordering::AcqRel);
         }
     }
 
     /// Everything before an offset has been applied. Comes before the answer to the write that the record is of.
     pub(crate) fn apply(&self, partition: Partition, next: Offset) {
         if let Some(passed) = self.partition(partition) {
-            passed.seen.store(next, Ordering::Release);
-            passed.applied.store(next, Ordering::Release);
+            // Never back: a gap may have been passed that the tail does not know of.
+            passed.seen.fetch_max(next, Ordering::AcqRel);
+            passed.applied.fetch_max(next, Ordering::AcqRel);
         }
     }
 

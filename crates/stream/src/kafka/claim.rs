@@ -3,9 +3,10 @@
 //! Nothing on Kafka says whose topics they are before their first view, and two databases that both believe to be it would give
 //! the same versions to different entities. So a store that is about to carry out a topic set's first command writes a record
 //! to partition 0 of `dos.views`, beside the set's mark: an event of type `dos.database` with `{"database": <name>}`. As with
-//! marks the first one in the partition counts, tails pass over all of them, and a key of its own, `$database:<uuid>`, keeps
-//! each from compaction: were it the database's, a second claim of the same database would take the place of its first,
-//! behind another's.
+//! marks the first one in the partition counts, and a key of its own, `$database:<uuid>`, keeps each from compaction: were it
+//! the database's, a second claim of the same database would take the place of its first, behind another's. Unlike a mark
+//! it comes while others read, so tails give it: were it passed over, who read on from before would seem to be behind who came
+//! later (`contract::Record::is_about_stream`).
 
 use contract::{Env, Headers, Record, Topic};
 
@@ -14,7 +15,7 @@ use super::mark;
 use super::{Shared, unavailable};
 use crate::{AppendError, StreamError};
 
-pub(super) const PREFIX: &[u8] = b"$database:";
+const PREFIX: &[u8] = b"$database:";
 const VALUE: [&str; 2] = [r#"{"database":""#, r#""}"#];
 
 fn record(database: &str, env: &dyn Env) -> Record {

@@ -10,16 +10,16 @@ use std::sync::mpsc as blocking;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use contract::{Offset, Partition, Topic};
+use contract::{Env, Offset, Partition, Topic};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientConfig, ClientContext, Statistics, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::link::{self, Context};
-use super::{Shared, names, unavailable};
+use super::{Shared, dispose, names, unavailable};
 use crate::{Change, Membership, StreamError, Tail};
 
 /// How long the owner may take to let go of partitions; longer than a store's grace, shorter than a session.
@@ -51,14 +51,30 @@ pub(super) struct KafkaMembership {
 type Assigned = HashMap<Partition, watch::Sender<bool>>;
 
 /// What librdkafka calls back, in the member's thread.
+///
+/// The consumer that calls may be replaced by another one.
 struct Member {
     context: Context,
+    env: Arc<dyn Env>,
+    /// Responses that the consumer has had, and when there was another one.
+    heard: Mutex<(i64, Duration)>,
+    /// [`super::LOST_AFTER`]
+    lost_after: Duration,
     changes: mpsc::Sender<Told>,
     assigned: Arc<Mutex<Assigned>>,
     released: Mutex<blocking::Receiver<u64>>,
     revocations: Mutex<u64>,
     left: Arc<AtomicBool>,
 }
+
+/// What one consumer calls back with.
+struct Called {
+    member: Arc<Member>,
+    /// Another one has taken its place.
+    retired: AtomicBool,
+}
+
+type Consumer = BaseConsumer<Called>;
 
 impl KafkaMembership {
     pub(super) fn new(shared: &Arc<Shared>, group: &str, topic: Topic) -> Self {
@@ -67,6 +83,9 @@ impl KafkaMembership {
         let (assigned, left) = (Arc::<Mutex<Assigned>>::default(), Arc::<AtomicBool>::default());
         let member = Member {
             context: Context { link: Arc::clone(&shared.link), is_producer: false },
+            env: Arc::clone(&shared.env),
+            heard: Mutex::default(),
+            lost_after: shared.lost_after,
             changes: tell,
             assigned: Arc::clone(&assigned),
             released: Mutex::new(receive),
@@ -82,14 +101,14 @@ impl KafkaMembership {
     async fn begin(&mut self) -> Result<(), StreamError> {
         self.shared.topology().await?;
         let Some(member) = self.waiting.take() else { return Ok(()) };
-        let options = &self.shared.options;
-        let consumer: BaseConsumer<Member> =
-            options.member(&self.group).create_with_context(member).map_err(unavailable)?;
-        let (name, closed) = (options.topic(self.topic), self.closed.clone());
+        let (config, name) = (self.shared.options.member(&self.group), self.shared.options.topic(self.topic));
+        let (member, closed) = (Arc::new(member), self.closed.clone());
+        let consumer = join(&config, &name, &member).map_err(unavailable)?;
         let is_there = self.shared.members.subscribe();
         let thread = std::thread::Builder::new().name(format!("kafka-{}", self.group));
         let poll = move || {
-            run(&consumer, &name, &closed);
+            let consumer = run(consumer, &member, &closed, || join(&config, &name, &member));
+            member.left.store(true, Ordering::SeqCst);
             // Leaves the group, and waits for the broker's word.
             drop(consumer);
             drop(is_there);
@@ -99,15 +118,38 @@ impl KafkaMembership {
     }
 }
 
-/// Polls until the owner has left or the stream is closed.
-fn run(consumer: &BaseConsumer<Member>, topic: &str, closed: &watch::Receiver<bool>) {
-    let member = consumer.context();
-    if let Err(error) = consumer.subscribe(&[topic]) {
-        member.fail(&error);
-        return;
-    }
+fn join(config: &ClientConfig, topic: &str, member: &Arc<Member>) -> Result<Consumer, KafkaError> {
+    *lock(&member.heard) = (0, member.env.monotonic());
+    let context = Called { member: Arc::clone(member), retired: AtomicBool::new(false) };
+    let consumer: Consumer = config.create_with_context(context)?;
+    consumer.subscribe(&[topic])?;
+    Ok(consumer)
+}
+
+/// Polls until the owner has left or the stream is closed; the consumer that is left. One that hears nothing while brokers
+/// answer others is replaced: to the group the other is a new member.
+fn run(
+    mut consumer: Consumer,
+    member: &Member,
+    closed: &watch::Receiver<bool>,
+    join: impl Fn() -> Result<Consumer, KafkaError>,
+) -> Consumer {
     let mut failing = None;
     while !member.left.load(Ordering::SeqCst) && !*closed.borrow() && closed.has_changed().is_ok() {
+        if member.is_lost() {
+            match join() {
+                Ok(other) => {
+                    tracing::warn!(
+                        "the member of the group heard nothing though brokers answer; another takes its place"
+                    );
+                    metrics::counter!(names::RENEWED, "client" => "member").increment(1);
+                    consumer.context().retired.store(true, Ordering::SeqCst);
+                    member.lose_all();
+                    dispose(std::mem::replace(&mut consumer, other));
+                }
+                Err(error) => tracing::error!(%error, "no other member can be made"),
+            }
+        }
         // Records cannot come: everything is paused.
         let Some(Err(error)) = consumer.poll(POLL_LIMIT) else { continue };
         let code = error.rdkafka_error_code();
@@ -117,12 +159,38 @@ fn run(consumer: &BaseConsumer<Member>, topic: &str, closed: &watch::Receiver<bo
             member.fail(&error);
         }
     }
-    member.left.store(true, Ordering::SeqCst);
+    consumer
 }
 
 impl Member {
+    /// It sends a heartbeat, or asks for its coordinator, several times a second.
+    fn is_lost(&self) -> bool {
+        let (_, heard) = *lock(&self.heard);
+        let silent = self.env.monotonic().saturating_sub(heard);
+        silent >= self.lost_after && self.context.link.is_whole_for(self.lost_after)
+    }
+
+    /// What a consumer had that is given up. Others may be the owners already.
+    fn lose_all(&self) {
+        let partitions: Vec<_> = {
+            let mut assigned = self.assigned();
+            assigned.values().for_each(|revoked| {
+                revoked.send_replace(true);
+            });
+            assigned.drain().map(|(partition, _)| partition).collect()
+        };
+        let number = self.next_revocation();
+        self.tell(Change::Revoked(partitions), Some(number));
+    }
+
+    fn next_revocation(&self) -> u64 {
+        let mut revocations = lock(&self.revocations);
+        *revocations += 1;
+        *revocations
+    }
+
     fn assigned(&self) -> MutexGuard<'_, Assigned> {
-        self.assigned.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.assigned)
     }
 
     fn fail(&self, error: &KafkaError) {
@@ -134,7 +202,7 @@ impl Member {
         }
     }
 
-    fn gain(&self, consumer: &BaseConsumer<Self>, list: &mut TopicPartitionList) -> Result<(), KafkaError> {
+    fn gain(&self, consumer: &Consumer, list: &mut TopicPartitionList) -> Result<(), KafkaError> {
         // Nothing is read by this consumer, so the place does not matter; it must be one that exists.
         list.set_all_offsets(rdkafka::Offset::End)?;
         consumer.incremental_assign(list)?;
@@ -148,7 +216,7 @@ impl Member {
         Ok(())
     }
 
-    fn lose(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> Result<(), KafkaError> {
+    fn lose(&self, consumer: &Consumer, list: &TopicPartitionList) -> Result<(), KafkaError> {
         let partitions = numbers(list);
         let lost = consumer.assignment_lost();
         tracing::info!(?partitions, lost, "partitions were revoked");
@@ -157,11 +225,7 @@ impl Member {
                 revoked.send_replace(true);
             }
         }
-        let number = {
-            let mut revocations = self.revocations.lock().unwrap_or_else(PoisonError::into_inner);
-            *revocations += 1;
-            *revocations
-        };
+        let number = self.next_revocation();
         let told = !partitions.is_empty() && self.tell(Change::Revoked(partitions), Some(number));
         // Of what was lost others may be the owners already.
         if told && !lost {
@@ -194,28 +258,39 @@ impl Member {
     }
 }
 
-impl ClientContext for Member {
+impl ClientContext for Called {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         link::log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.context.error(error, reason);
+        self.member.context.error(error, reason);
     }
 
-    fn stats_raw(&self, _: &[u8]) {}
+    fn stats(&self, statistics: Statistics) {
+        let mut heard = lock(&self.member.heard);
+        if !self.retired.load(Ordering::SeqCst) && heard.0 != statistics.rx {
+            *heard = (statistics.rx, self.member.env.monotonic());
+        }
+    }
 }
 
-impl ConsumerContext for Member {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+impl ConsumerContext for Called {
+    fn rebalance(&self, consumer: &Consumer, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
         let done = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.gain(consumer, list),
-            _ => self.lose(consumer, list),
+            // What it had was given up.
+            _ if self.retired.load(Ordering::SeqCst) => consumer.incremental_unassign(list),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.member.gain(consumer, list),
+            _ => self.member.lose(consumer, list),
         };
         if let Err(error) = done {
             tracing::error!(%error, "a rebalance failed");
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn numbers(list: &TopicPartitionList) -> Vec<Partition> {

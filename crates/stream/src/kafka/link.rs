@@ -5,7 +5,8 @@
 //! word of "all brokers down" came since, so that with the brokers away writes are refused as safe to try again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use contract::{Env, Partition, Topic};
 use rdkafka::ClientContext;
@@ -13,8 +14,6 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
-use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Notify;
 
 /// See the module.
@@ -25,6 +24,8 @@ pub(super) struct Link {
     whole: AtomicBool,
     /// When all of it was last seen to be there, in milliseconds of the monotonic clock.
     whole_at: AtomicU64,
+    /// Since when brokers answer and every partition has a leader.
+    whole_since: Mutex<Option<Duration>>,
     /// Lost connections so far: where none was lost, nothing was sent twice.
     losses: AtomicU64,
     /// Per topic and partition, whether it has a leader.
@@ -43,6 +44,7 @@ impl Link {
             up: AtomicBool::new(false),
             whole: AtomicBool::new(false),
             whole_at: AtomicU64::new(0),
+            whole_since: Mutex::default(),
             losses: AtomicU64::new(0),
             leaders: RwLock::default(),
             reason: Mutex::default(),
@@ -77,7 +79,7 @@ impl Link {
             | RDKafkaErrorCode::Authentication
             | RDKafkaErrorCode::SSL => {
                 self.losses.fetch_add(1, Ordering::SeqCst);
-                *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason.to_owned();
+                *lock(&self.reason) = reason.to_owned();
             }
             RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AutoOffsetReset => return,
             _ => tracing::debug!(target: "librdkafka", %error, reason, "an error of a client"),
@@ -85,10 +87,11 @@ impl Link {
         self.look.notify_one();
     }
 
-    /// Nobody answers.
+    /// Nobody answers. Without a reason a client says so of itself, and may be wrong.
     pub(super) fn down(&self, reason: Option<String>) {
         if let Some(reason) = reason {
-            *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+            *lock(&self.reason) = reason;
+            *lock(&self.whole_since) = None;
         }
         self.whole.store(false, Ordering::SeqCst);
         if self.up.swap(false, Ordering::SeqCst) {
@@ -110,6 +113,9 @@ impl Link {
         if !self.up.swap(true, Ordering::SeqCst) {
             tracing::info!("the brokers are reached");
         }
+        let mut whole_since = lock(&self.whole_since);
+        *whole_since = if now == 0 { whole_since.or_else(|| Some(self.env.monotonic())) } else { None };
+        drop(whole_since);
         if before != now {
             tracing::warn!(partitions = now, "partitions without a leader");
         }
@@ -117,6 +123,16 @@ impl Link {
 
     pub(super) fn is_whole(&self) -> bool {
         self.whole.load(Ordering::SeqCst)
+    }
+
+    /// Whether nothing was missing for so long: a client that got nowhere meanwhile has lost its way.
+    pub(super) fn is_whole_for(&self, time: Duration) -> bool {
+        lock(&self.whole_since).is_some_and(|since| self.env.monotonic().saturating_sub(since) >= time)
+    }
+
+    /// Takes it that messages may have been sent twice.
+    pub(super) fn lose(&self) {
+        self.losses.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Why nothing can be handed over for this partition, if so.
@@ -145,8 +161,12 @@ impl Link {
     }
 
     pub(super) fn reason(&self) -> String {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.reason).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A topic's place in [`Topic::ALL`].

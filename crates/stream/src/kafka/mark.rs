@@ -19,7 +19,7 @@ use rdkafka::{Message as _, TopicPartitionList};
 
 use super::link::Context;
 use super::options::Options;
-use super::{ASK_LIMIT, claim, dispose};
+use super::{ASK_LIMIT, dispose};
 
 const PREFIX: &[u8] = b"$topics:";
 /// How long the broker may say nothing.
@@ -32,9 +32,9 @@ pub(super) struct Mark {
     pub(super) partitions: u32,
 }
 
-/// Whether a record is a mark or a claim, and no event.
+/// Whether a record is a mark and no event.
 pub(super) fn is_mark(topic: Topic, key: Option<&[u8]>) -> bool {
-    topic == Topic::Views && key.is_some_and(|key| key.starts_with(PREFIX) || key.starts_with(claim::PREFIX))
+    topic == Topic::Views && key.is_some_and(|key| key.starts_with(PREFIX))
 }
 
 impl Mark {

@@ -19,12 +19,14 @@ use contract::{Env, Offset, Partition, Record, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tokio::sync::{OnceCell, watch};
 
+use self::asker::{Asker, Kind};
 use self::link::{Context, Link};
 use self::producer::Producer;
 use self::reader::Readers;
 use self::tail::KafkaTail;
 use crate::{AppendError, Bounds, Membership, Stream, StreamError, Tail, Topology};
 
+mod asker;
 mod claim;
 mod examine;
 mod group;
@@ -36,6 +38,8 @@ mod producer;
 mod reader;
 mod record;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use examine::{Examined, Finding, examine};
@@ -46,6 +50,9 @@ pub use options::Options;
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// How long leaving a group may take when the stream is closed.
 const LEAVE_LIMIT: Duration = Duration::from_secs(3);
+/// How long a client may get nowhere while others do, until another takes its place. librdkafka finds its way back by itself,
+/// and quickly; but a client was seen that did not, after a broker had hung.
+const LOST_AFTER: Duration = Duration::from_secs(15);
 /// How often callbacks are served.
 const SERVE_EVERY: Duration = Duration::from_millis(100);
 /// How often leaders are asked for, in rounds of [`SERVE_EVERY`]: with everything well, and otherwise.
@@ -69,8 +76,9 @@ struct Shared {
     link: Arc<Link>,
     producer: Producer,
     readers: Readers,
-    /// For questions; ends with the stream.
-    asker: Option<Arc<BaseConsumer<Context>>>,
+    asker: Asker,
+    /// [`LOST_AFTER`]
+    lost_after: Duration,
     topology: OnceCell<Topology>,
     closed: watch::Sender<bool>,
     /// Listened to by the threads of members, until they have left.
@@ -83,15 +91,19 @@ impl Kafka {
     /// # Errors
     /// The option that cannot be used, and why.
     pub fn open(options: Options, env: Arc<dyn Env>) -> Result<Self, OpenError> {
+        Self::open_patiently(options, env, LOST_AFTER)
+    }
+
+    /// With a time after which a client has lost its way.
+    fn open_patiently(options: Options, env: Arc<dyn Env>, lost_after: Duration) -> Result<Self, OpenError> {
         options.check()?;
         let link = Arc::new(Link::new(&env));
-        let producer = Producer::new(&options, &link)?;
+        let producer = Producer::new(&options, &link, &env)?;
         let readers = Readers::new(&options, &link);
-        let context = Context { link: Arc::clone(&link), is_producer: false };
-        let asker = options.asker().create_with_context(context).map_err(|error| OpenError(error.to_string()))?;
+        let asker = Asker::new(&options, &link).map_err(|error| OpenError(error.to_string()))?;
         let (topology, closed, members) = (OnceCell::new(), watch::Sender::new(false), watch::Sender::new(()));
-        let asker = Some(Arc::new(asker));
-        let shared = Arc::new(Shared { options, env, link, producer, readers, asker, topology, closed, members });
+        let shared =
+            Arc::new(Shared { options, env, link, producer, readers, asker, lost_after, topology, closed, members });
         shared.env.spawn(Box::pin(look_after(Arc::downgrade(&shared), Arc::clone(&shared.env))));
         Ok(Self { shared })
     }
@@ -114,12 +126,6 @@ impl Kafka {
 impl Drop for Kafka {
     fn drop(&mut self) {
         self.shared.closed.send_replace(true);
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        dispose(self.asker.take());
     }
 }
 
@@ -195,14 +201,25 @@ impl Shared {
         F: FnOnce(&BaseConsumer<Context>) -> Result<T, StreamError> + Send + 'static,
         T: Send + 'static,
     {
+        self.ask_of(Kind::Topics, question).await
+    }
+
+    async fn ask_of<T, F>(&self, kind: Kind, question: F) -> Result<T, StreamError>
+    where
+        F: FnOnce(&BaseConsumer<Context>) -> Result<T, StreamError> + Send + 'static,
+        T: Send + 'static,
+    {
         self.open()?;
-        let asker = self.asker.clone().ok_or(StreamError::Closed)?;
-        tokio::task::spawn_blocking(move || question(&asker)).await.map_err(unavailable)?
+        let asker = self.asker.client();
+        let answer = tokio::task::spawn_blocking(move || question(&asker)).await.map_err(unavailable)?;
+        let well = !matches!(answer, Err(StreamError::Unavailable(_)));
+        self.asker.answered(kind, well, &self.options, &self.link, &*self.env);
+        answer
     }
 
     async fn bounds(&self, topic: Topic, of: std::ops::Range<Partition>) -> Result<Vec<Bounds>, StreamError> {
         let name = self.options.topic(topic);
-        self.ask(move |asker| {
+        self.ask_of(Kind::Bounds, move |asker| {
             let bounds = |partition| {
                 let number = i32::try_from(partition).unwrap_or(i32::MAX);
                 let (start, end) = asker.fetch_watermarks(&name, number, ASK_LIMIT).map_err(unavailable)?;
@@ -251,7 +268,7 @@ async fn look_after(shared: Weak<Shared>, env: Arc<dyn Env>) {
             return;
         }
         shared.readers.serve();
-        shared.asker.iter().for_each(|asker| reader::serve(asker));
+        reader::serve(&shared.asker.client());
         let whole = shared.link.is_whole();
         metrics::gauge!(names::UP).set(if whole { 1.0 } else { 0.0 });
         if rounds == 0 && shared.topology.get().is_some() {

@@ -20,7 +20,7 @@ const FRAME_BYTES: usize = 1024;
 const PARTITIONS_NEW: u32 = 4;
 
 /// librdkafka properties that cannot be set, for the adapter's promises rest on them, and why.
-const REFUSED: [(&str, &str); 24] = [
+const REFUSED: [(&str, &str); 25] = [
     ("acks", "an append is acknowledged by all replicas in sync"),
     ("request.required.acks", "an append is acknowledged by all replicas in sync"),
     ("enable.idempotence", "an append is never stored twice"),
@@ -42,6 +42,7 @@ const REFUSED: [(&str, &str); 24] = [
     ("group.protocol", "the group uses the classic protocol"),
     ("partition.assignment.strategy", "the group is rebalanced cooperatively"),
     ("session.timeout.ms", "set session_timeout"),
+    ("statistics.interval.ms", "it tells whether a member of the group hears from brokers"),
     ("bootstrap.servers", "set brokers"),
     ("metadata.broker.list", "set brokers"),
     ("allow.auto.create.topics", "set create_topics; topics that a broker makes have the wrong settings"),
@@ -121,8 +122,11 @@ impl Options {
     pub fn check(&self) -> Result<(), OpenError> {
         let wrong = |name: &str, reason: &str| Err(OpenError(format!("{name}: {reason}")));
         let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if self.brokers.split(',').any(|broker| broker.trim().is_empty()) {
-            return wrong("brokers", "HOST:PORT is wanted, several with commas");
+        if let Some(broker) = self.brokers.split(',').find(|broker| !is_address(broker.trim())) {
+            return wrong(
+                "brokers",
+                &format!("{broker:?} is not of the form HOST:PORT (several with commas), with a port from 1 to 65535"),
+            );
         }
         if self.topic_prefix.len() > 200 || !self.topic_prefix.chars().all(is_name) {
             return wrong("topic_prefix", "at most 200 of A-Z a-z 0-9 . _ - are wanted");
@@ -235,6 +239,7 @@ impl Options {
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
             // How soon a member hears of a rebalance.
             .set("heartbeat.interval.ms", "500")
+            .set("statistics.interval.ms", "1000")
             .set("enable.partition.eof", "false");
         self.with_properties(config)
     }
@@ -258,6 +263,15 @@ impl Options {
     pub(super) fn topic(&self, topic: contract::Topic) -> String {
         format!("{}{}", self.topic_prefix, topic.name())
     }
+}
+
+/// `HOST:PORT`, perhaps behind `PROTOCOL://`, with an IPv6 address in brackets.
+fn is_address(broker: &str) -> bool {
+    let address = broker.split_once("://").map_or(broker, |(_, address)| address);
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let is_host = !bare.is_empty() && !bare.contains([' ', '/']) && (bare != host || !bare.contains(':'));
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// What librdkafka says of a property, without the value: a misspelt name may stand before a password.
@@ -295,7 +309,13 @@ mod tests {
     #[test]
     fn wrong_options_are_named() {
         let error = |options: Options| options.check().unwrap_err().to_string();
-        assert!(error(Options { brokers: "a:1,,b:2".to_owned(), ..Options::default() }).starts_with("brokers"));
+        for brokers in ["a:1,,b:2", "127.0.0.1:99999", "a:0", "a", "a:b", ":9092", "::1:9092", "a:1 b:2"] {
+            let said = error(Options { brokers: brokers.to_owned(), ..Options::default() });
+            assert!(said.starts_with("brokers: ") && said.contains("HOST:PORT"), "{brokers}: {said}");
+        }
+        for brokers in ["a:1, b:65535", "[::1]:9092", "SASL_SSL://a.example.org:9093"] {
+            Options { brokers: brokers.to_owned(), ..Options::default() }.check().unwrap();
+        }
         assert!(error(Options { partitions: Some(0), ..Options::default() }).starts_with("partitions"));
         assert!(error(Options { topic_prefix: "a b".to_owned(), ..Options::default() }).starts_with("topic_prefix"));
     }

@@ -1,4 +1,4 @@
-//! Appends: one idempotent producer, replaced when it has failed for good.
+//! Appends: one idempotent producer, replaced when it has failed for good, or gets nowhere while others do.
 //!
 //! What a failed append means for its record:
 //!
@@ -16,7 +16,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use contract::{Offset, Partition, Record, Topic};
+use contract::{Env, Offset, Partition, Record, Topic};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -29,20 +29,21 @@ use crate::AppendError;
 /// How long a closing producer may take over what waits.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 
-type Inner = FutureProducer<Context>;
+pub(super) type Inner = FutureProducer<Context>;
 
 /// See the module.
 pub(super) struct Producer {
     options: Options,
     link: Arc<Link>,
+    env: Arc<dyn Env>,
     current: RwLock<Option<Arc<Inner>>>,
 }
 
 impl Producer {
-    pub(super) fn new(options: &Options, link: &Arc<Link>) -> Result<Self, OpenError> {
-        let (options, link) = (options.clone(), Arc::clone(link));
+    pub(super) fn new(options: &Options, link: &Arc<Link>, env: &Arc<dyn Env>) -> Result<Self, OpenError> {
+        let (options, link, env) = (options.clone(), Arc::clone(link), Arc::clone(env));
         let inner = create(&options, &link).map_err(|error| OpenError(error.to_string()))?;
-        Ok(Self { options, link, current: RwLock::new(Some(Arc::new(inner))) })
+        Ok(Self { options, link, env, current: RwLock::new(Some(Arc::new(inner))) })
     }
 
     /// Sends a record to a partition and waits for the broker. The caller has checked its size.
@@ -55,10 +56,13 @@ impl Producer {
         if let Some(reason) = self.link.refuses(topic, partition) {
             return Err(AppendError::Unavailable(reason));
         }
-        let losses = self.link.losses();
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let producer = current.ok_or_else(|| AppendError::Unavailable("it is closed".to_owned()))?;
-        let sent = send(&producer, &self.options.topic(topic), partition, record);
+        let (losses, handed) = (self.link.losses(), self.env.monotonic());
+        let (producer, sent) = {
+            // Held until it is handed over: nothing may come to a producer after it was replaced.
+            let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+            let producer = current.as_ref().ok_or_else(|| AppendError::Unavailable("it is closed".to_owned()))?;
+            (Arc::clone(producer), send(producer, &self.options.topic(topic), partition, record))
+        };
         let delivery = sent.map_err(|error| {
             self.replace_if_fatal(&producer);
             refused(&error, record, &self.options)
@@ -68,6 +72,9 @@ impl Producer {
             Ok(Err((error, _))) => {
                 self.link.look.notify_one();
                 self.replace_if_fatal(&producer);
+                if error.rdkafka_error_code() == Some(Code::MessageTimedOut) {
+                    self.replace_if_lost(&producer, self.env.monotonic().saturating_sub(handed));
+                }
                 Err(failed(&error, record, &self.options, self.link.losses() != losses))
             }
             Err(_) => Err(AppendError::Unknown("the producer ended".to_owned())),
@@ -77,17 +84,44 @@ impl Producer {
     /// A producer with a fatal error takes nothing any more. What it held is answered as unknown.
     fn replace_if_fatal(&self, failed: &Arc<Inner>) {
         let Some((code, reason)) = failed.client().fatal_error() else { return };
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        // Another append may have replaced it already, or it was closed.
-        if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
-            return;
+        if self.replace(failed) {
+            tracing::error!(%code, reason, "the producer failed; another takes its place");
+            metrics::counter!(names::PRODUCERS).increment(1);
         }
-        tracing::error!(%code, reason, "the producer failed; another takes its place");
-        metrics::counter!(names::PRODUCERS).increment(1);
+    }
+
+    /// A producer that could not deliver in so long, while brokers answered others and every partition had its leader, has
+    /// lost its way, or there are too few replicas in sync, where another one does no harm. What it still holds is given up at
+    /// once, as unknown: were it delivered later, it would come behind what the next one sends.
+    fn replace_if_lost(&self, lost: &Arc<Inner>, waited: Duration) {
+        if self.link.is_whole_for(waited) && self.replace(lost) {
+            tracing::warn!("the producer delivered nothing in time though brokers answer; another takes its place");
+            metrics::counter!(names::RENEWED, "client" => "producer").increment(1);
+            // Of what is taken from its queue it is not known whether it was sent before.
+            self.link.lose();
+            lost.purge(PurgeConfig::default().queue().inflight());
+        }
+    }
+
+    /// Whether it was in use still: another append may have replaced it already, or it was closed.
+    fn replace(&self, failed: &Arc<Inner>) -> bool {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if !current.as_ref().is_some_and(|current| Arc::ptr_eq(current, failed)) {
+            return false;
+        }
         match create(&self.options, &self.link) {
             Ok(inner) => dispose(current.replace(Arc::new(inner))),
-            Err(error) => tracing::error!(%error, "no other producer can be made"),
+            Err(error) => {
+                tracing::error!(%error, "no other producer can be made");
+                return false;
+            }
         }
+        true
+    }
+
+    #[cfg(test)]
+    pub(super) fn current(&self) -> Option<Arc<Inner>> {
+        self.current.read().unwrap().clone()
     }
 
     /// Takes nothing more, and waits a little for what it has. Blocks.

@@ -6,6 +6,7 @@
 //! consumer. A consumer ends with its last tail.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -16,9 +17,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use tokio::sync::Notify;
 
-use super::dispose;
 use super::link::{Context, Link};
 use super::options::Options;
+use super::{dispose, names};
 
 /// Callbacks served at once.
 const SERVED_MAX: usize = 16;
@@ -35,13 +36,15 @@ pub(super) struct Reader {
     topic: String,
     consumer: Option<Arc<BaseConsumer<Context>>>,
     taken: Mutex<HashSet<Partition>>,
+    /// It gave nothing though there was more: nobody new reads with it.
+    lost: AtomicBool,
 }
 
 /// A partition's queue. Dropping it ends the reading.
 pub(super) struct Split {
     pub(super) queue: PartitionQueue<Context>,
     pub(super) news: Arc<Notify>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 /// A partition of a reader that is taken.
@@ -69,14 +72,14 @@ impl Readers {
         list.add_partition_offset(name, number, offset)?;
         // After the split: what is fetched never lands in the consumer's own queue.
         consumer.incremental_assign(&list)?;
-        Ok(Split { queue, news, _lease: lease })
+        Ok(Split { queue, news, lease })
     }
 
     fn lease(&self, topic: Topic, partition: Partition) -> KafkaResult<Lease> {
         let mut used = lock(&self.used);
         let readers = used.entry(topic).or_default();
         readers.retain(|reader| reader.strong_count() > 0);
-        for reader in readers.iter().filter_map(Weak::upgrade) {
+        for reader in readers.iter().filter_map(Weak::upgrade).filter(|reader| !reader.lost.load(Ordering::SeqCst)) {
             if lock(&reader.taken).insert(partition) {
                 return Ok(Lease { reader, partition });
             }
@@ -84,9 +87,16 @@ impl Readers {
         let context = Context { link: Arc::clone(&self.link), is_producer: false };
         let consumer = self.options.reader().create_with_context(context)?;
         let taken = Mutex::new(HashSet::from([partition]));
-        let reader = Arc::new(Reader { topic: self.options.topic(topic), consumer: Some(Arc::new(consumer)), taken });
+        let (topic, consumer, lost) = (self.options.topic(topic), Some(Arc::new(consumer)), AtomicBool::new(false));
+        let reader = Arc::new(Reader { topic, consumer, taken, lost });
         readers.push(Arc::downgrade(&reader));
         Ok(Lease { reader, partition })
+    }
+
+    /// Those in use.
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<Arc<Reader>> {
+        lock(&self.used).values().flatten().filter_map(Weak::upgrade).collect()
     }
 
     /// Serves the consumers' callbacks.
@@ -95,6 +105,28 @@ impl Readers {
         for reader in readers {
             let Some(consumer) = &reader.consumer else { continue };
             serve(consumer);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Reader {
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::SeqCst)
+    }
+
+    /// Nothing comes any more, as with a consumer that has lost its way.
+    pub(super) fn lose_the_way(&self) {
+        let consumer = self.consumer.as_ref().unwrap();
+        consumer.pause(&consumer.assignment().unwrap()).unwrap();
+    }
+}
+
+impl Split {
+    /// Its consumer has lost its way: others that read with it will find out too.
+    pub(super) fn abandon(self) {
+        if !self.lease.reader.lost.swap(true, Ordering::SeqCst) {
+            metrics::counter!(names::RENEWED, "client" => "reader").increment(1);
         }
     }
 }

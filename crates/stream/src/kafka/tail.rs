@@ -33,8 +33,23 @@ pub(super) struct KafkaTail {
     at_end: bool,
     told: bool,
     failed: Option<KafkaError>,
+    course: Course,
     closed: watch::Receiver<bool>,
     revoked: Option<watch::Receiver<bool>>,
+}
+
+/// Whether the reader gets anywhere.
+///
+/// The end of the partition is asked for where nothing was read for [`LOST_AFTER`]. If what lay before it is still not read when
+/// it is asked for again, the reader has lost its way: others were answered all the time. Offsets without a record behind the
+/// last one are no such case once a reader has said that it is at the end.
+struct Course {
+    /// When something was read, or the end was asked for.
+    looked: Duration,
+    /// The end as it was then.
+    end: Offset,
+    /// Before this offset there is nothing but what was read.
+    clear: Offset,
 }
 
 impl KafkaTail {
@@ -49,7 +64,8 @@ impl KafkaTail {
         let split = Some(shared.readers.split(topic, partition, from).map_err(unavailable)?);
         let (shared, closed) = (Arc::clone(shared), shared.closed.subscribe());
         let (position, at_end, told, failed) = (from, false, false, None);
-        Ok(Self { shared, topic, partition, position, split, at_end, told, failed, closed, revoked })
+        let course = Course { looked: shared.env.monotonic(), end: 0, clear: 0 };
+        Ok(Self { shared, topic, partition, position, split, at_end, told, failed, course, closed, revoked })
     }
 
     fn ended(&self) -> Option<StreamError> {
@@ -73,6 +89,7 @@ impl KafkaTail {
                         continue;
                     }
                     self.position = offset + 1;
+                    self.course.looked = self.shared.env.monotonic();
                     if mark::is_mark(self.topic, message.key()) {
                         continue;
                     }
@@ -82,6 +99,7 @@ impl KafkaTail {
                 }
                 Some(Err(KafkaError::PartitionEOF(_))) => {
                     self.at_end = true;
+                    self.course.clear = self.course.end;
                     // Once it was told, what lies behind it is taken as well: the queue calls only when it was empty, so
                     // a record that is left there waits until somebody looks.
                     if !self.told {
@@ -113,6 +131,28 @@ impl KafkaTail {
             }
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut) => None,
             _ => Some(unavailable(error)),
+        }
+    }
+
+    /// Begins again with another consumer where this one has lost its way.
+    async fn look_around(&mut self) {
+        if self.shared.env.monotonic().saturating_sub(self.course.looked) < self.shared.lost_after {
+            return;
+        }
+        let asked = self.shared.bounds(self.topic, self.partition..self.partition + 1).await;
+        self.course.looked = self.shared.env.monotonic();
+        let Some(end) = asked.ok().and_then(|bounds| Some(bounds.first()?.end)) else {
+            // No wonder that nothing is read.
+            self.course.end = 0;
+            return;
+        };
+        let before = std::mem::replace(&mut self.course.end, end);
+        if before > self.position.max(self.course.clear)
+            && let Some(split) = self.split.take()
+        {
+            let (topic, partition, position) = (self.topic.name(), self.partition, self.position);
+            tracing::warn!(topic, partition, position, end, "a reader got nowhere; another takes its place");
+            split.abandon();
         }
     }
 
@@ -174,6 +214,7 @@ impl Tail for KafkaTail {
                     return Err(error);
                 }
             }
+            self.look_around().await;
             self.wait().await;
         }
     }

@@ -28,8 +28,11 @@ type Admin = AdminClient<Context>;
 
 /// Makes and checks the topics. Nothing is remembered of a failure.
 pub(super) async fn prepare(shared: &Shared) -> Result<Topology, StreamError> {
-    let cluster = shared.ask(|asker| Ok(asker.client().fetch_cluster_id(ASK_LIMIT))).await?;
-    let cluster = cluster.ok_or_else(|| {
+    let answer = shared.ask(|asker| asker.client().fetch_cluster_id(ASK_LIMIT).ok_or_else(|| unavailable("no answer")));
+    let cluster = answer.await.map_err(|error| {
+        if error == StreamError::Closed {
+            return error;
+        }
         let reason = format!("no broker can be reached at {}: {}", shared.options.brokers, shared.link.reason());
         // With the reason that it has: this one is made of it.
         shared.link.down(None);

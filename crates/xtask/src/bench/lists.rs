@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::report::{Bound, Report, median, median_ratio};
@@ -49,7 +49,9 @@ struct Side {
     entities: f64,
     /// From the first list that needs the index to its answer.
     first_seconds: f64,
-    /// What the process grew by meanwhile, in bytes.
+    processor_seconds: f64,
+    /// The index, in bytes, as the gateway counts it, and what the process grew by while it was made.
+    size: f64,
     grown: f64,
     resident: f64,
 }
@@ -62,11 +64,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Report> {
     let mut report = Report::default();
     report.row("load", format!("wrk -t1 -c1, pages of {ROWS}, a random value each time"));
     for side in [&few, &many] {
-        let Side { entities, first_seconds, grown, resident, .. } = side;
+        let Side { entities, first_seconds, processor_seconds, size, grown, resident, .. } = side;
         report.row(
             format!("{entities} entities"),
             format!(
-                "indexed in {first_seconds:.2} s; {:.0} B of memory per entity, VmRSS {:.0} MB then",
+                "indexed in {first_seconds:.2} s ({processor_seconds:.2} s of processor time); {:.0} B per entity, the process grew by {:.0} B per entity, VmRSS {:.0} MB then",
+                size / entities,
                 grown / entities,
                 resident / 1e6
             ),
@@ -110,7 +113,7 @@ impl Side {
         let mut server = Server::start(&release("dos"), serve, &folder.join(format!("{name}.log")))?;
         let address = server.ready(START_LIMIT)?;
         get(address, "/service?limit=200")?;
-        let (before, stopwatch) = (server.memory("RssAnon")?, Stopwatch::start());
+        let (before, busy, stopwatch) = (server.memory("RssAnon")?, server.processor_seconds()?, Stopwatch::start());
         // Refused while the index is in the making for longer than a read may wait.
         while get(address, "/service?sort=name&limit=1").is_err() {
             if stopwatch.elapsed() > START_LIMIT {
@@ -120,7 +123,12 @@ impl Side {
         let first_seconds = stopwatch.elapsed().as_secs_f64();
         let grown = server.memory("RssAnon")? - before;
         let resident = server.memory("VmRSS")?;
-        Ok(Self { _server: server, address, entities: count as f64, first_seconds, grown, resident })
+        let processor_seconds = server.processor_seconds()? - busy;
+        let log = fs::read_to_string(folder.join(format!("{name}.log")))?;
+        let line = log.lines().find_map(|line| line.split_once("size_bytes=")).context("no line tells of an index")?;
+        let size = line.1.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse()?;
+        let entities = count as f64;
+        Ok(Self { _server: server, address, entities, first_seconds, processor_seconds, size, grown, resident })
     }
 }
 

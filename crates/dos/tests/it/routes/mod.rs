@@ -1,5 +1,6 @@
 mod bad_input;
 mod batch;
+mod changes;
 mod collection;
 mod conditions;
 mod connections;
@@ -7,6 +8,7 @@ mod consistency;
 mod cors;
 mod deleted;
 mod entity;
+mod event_stream;
 mod idempotency;
 mod lists;
 mod negotiation;

@@ -115,3 +115,22 @@ async fn doctor_says_what_the_store_will() {
     let (gateway, _store) = place.ready().await;
     gateway.provider("A").await;
 }
+
+/// The claim lies among the views: a gateway that was there before it is not behind one that came later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_puts_no_gateway_behind() {
+    let place = Place::new();
+    let (early, _store) = place.ready().await;
+    // Nothing of partition 0, where the claim lies.
+    let elsewhere = |key: &String| contract::partition::of_key(key.as_bytes(), 2) == 1;
+    let key = (0..).map(|number| format!("provider:p{number}")).find(elsewhere).unwrap();
+    let path = format!("/{}", key.replace(':', "/"));
+    early.ask("PUT", &path, Some(json!({"name": "A"}))).await.expect(404);
+    let late = place.start(&["gateway"]);
+    late.ready().await;
+    let answer = late.ask("GET", "/provider?limit=1", None).await;
+    answer.expect(200);
+    let token = answer.header("consistency-token").unwrap();
+    let read = early.ask_with("GET", "/provider?limit=1", &[("consistency-token", token)], None).await;
+    read.expect(200);
+}

@@ -47,6 +47,8 @@ async fn what_was_set_aside_is_listed_and_sent_again() {
     assert!(listed.contains("there is no entity type") && listed.lines().count() == 1, "{listed}");
     let lay = listed.split(' ').next().unwrap();
     let (_, shown) = place.run(&["quarantine", "show", lay]);
+    let without_prefix = lay.strip_prefix(&format!("{}.", place.name)).unwrap();
+    assert_eq!(place.run(&["quarantine", "show", without_prefix]), (true, shown.clone()));
     let shown: Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["place"], &shown["event"]["key"]), (&lay.into(), &"meadow:m".into()));
     assert_eq!(shown["event"]["data"]["name"], "M");
@@ -56,8 +58,9 @@ async fn what_was_set_aside_is_listed_and_sent_again() {
     assert_eq!(shown["event"]["headers"].as_object().unwrap().len(), HEADERS.len(), "as it came: {shown}");
 
     // As long as no store knows the type it comes back.
+    assert!(lay.starts_with(&format!("{topic}:")), "it is the topic that the broker knows: {lay}");
     let (is_well, said) = place.run(&["quarantine", "resend", lay]);
-    assert!(is_well && said.contains("sent again as dos.commands:") && said.contains("--new-id"), "{said}");
+    assert!(is_well && said.contains(&format!("sent again as {topic}:")) && said.contains("--new-id"), "{said}");
     let twice = async || Some(place.run(&["quarantine", "list"]).1).filter(|said| said.lines().count() == 2);
     wait_for("the event again", twice, || store.said()).await;
     let (is_well, said) = place.run(&["quarantine", "resend", "dos.commands:0:99999"]);

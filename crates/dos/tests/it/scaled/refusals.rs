@@ -4,7 +4,7 @@ use contract::Topic;
 use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use serde_json::json;
 
-use super::fixture::{Part, Place, admin, sasl, wait_for};
+use super::fixture::{Part, Place, admin, sasl, server, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn brokers_and_passwords_that_are_wrong_are_told() {
@@ -177,6 +177,38 @@ async fn tables_of_a_newer_program_are_left_alone() {
     drop(store);
 }
 
+/// Waiting would not mend it, so whoever started it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_does_not_know_the_store_ends_it() {
+    let place = Place::new();
+    let url = server("DOS_TEST_POSTGRES");
+    let (_, rest) = url.split_once('@').unwrap();
+    let (address, _) = rest.split_once('/').unwrap();
+    for (wrong, reason, mend) in [
+        (format!("postgres://nobody:hunter2@{rest}"), "\"nobody\"", "check user and password in database.url"),
+        (format!("postgres://postgres@{address}/nowhere"), "\"nowhere\"", "check the name of the database"),
+    ] {
+        let said = place.start_with(&["store"], &[("DOS_DATABASE__URL", &wrong)]).fails().await;
+        assert!(said.contains(reason) && said.contains(mend) && !said.contains("hunter2"), "{said}");
+    }
+}
+
+/// A store has no API, whose address may stand in settings that it shares with gateways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_open_address_is_no_matter_of_a_store() {
+    let mut place = Place::new();
+    place.settings = "snapshot.dir = \"/dev/null/x\"".to_owned();
+    let open = [("DOS_LISTEN", "0.0.0.0:1")];
+    place.start_with(&["store"], &open).ready().await;
+    let said = place.start_with(&["gateway"], &open).fails().await;
+    assert!(said.contains("--anonymous read"), "{said}");
+    // Nor are snapshots, which a gateway cannot do without when they are asked for.
+    let said = place.start(&["gateway"]).fails().await;
+    assert!(said.contains("snapshot.dir: the folder /dev/null/x cannot be used: "), "{said}");
+    let (is_well, said) = place.run(&["doctor"]);
+    assert!(!is_well && said.contains("problem  snapshot folder: "), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn settings_of_the_scaled_shape_are_checked_first() {
     let place = Place::new();
@@ -185,6 +217,13 @@ async fn settings_of_the_scaled_shape_are_checked_first() {
     let address = busy.local_addr().unwrap().to_string();
     for (words, variables, reason) in [
         (&["gateway"][..], &[("DOS_KAFKA__PROPERTIES__ACKS", "1")][..], "error: kafka.properties.acks: "),
+        (
+            &["gateway"],
+            &[("DOS_KAFKA__BROKERS", "127.0.0.1:99999")],
+            "error: kafka.brokers: \"127.0.0.1:99999\" is not",
+        ),
+        (&["gateway"], &[("DOS_REDIS__URL", "http://u:hunter2@h")], "error: redis.url: it begins with one of redis://"),
+        (&["gateway", "--listen", "0.0.0.0:1"], &[], "error: listen: 0.0.0.0:1 can be reached from other machines"),
         (&["gateway"], &[("DOS_KAFKA__PARTITIONS", "0")], "error: kafka.partitions: 0 is below 1"),
         (&["gateway"], &[("DOS_KAFKA__CREATE_TOPICS", "perhaps")], "error: kafka.create_topics: "),
         (&["gateway"], &[("DOS_KAFKA__TOPIC_PREFIX", "a b")], "error: kafka.topic_prefix: "),

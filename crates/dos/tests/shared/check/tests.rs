@@ -28,7 +28,8 @@ fn acknowledged(id: &str, version: u64, body: Vec<u8>) -> Outcome {
 fn write(marker: &str, entity: Option<&str>, patch: &Value, outcome: Outcome) -> Write {
     let entity = entity.map(str::to_owned);
     let creates = patch.get("name").is_some();
-    Write { marker: marker.to_owned(), writer: 0, entity, creates, respond_async: false, patch: fields(patch), outcome }
+    let (marker, patch) = (marker.to_owned(), fields(patch));
+    Write { marker, writer: 0, entity, creates, based_on: None, respond_async: false, patch, outcome }
 }
 
 /// Entity `a`: created by m-1, changed by m-2 and by m-3, whose answer was lost; m-4 was refused.
@@ -218,4 +219,22 @@ fn an_answer_that_no_write_may_have() {
     let mut history = History::good();
     history.writes[3].outcome = Outcome::Strange("500".to_owned());
     assert_eq!(history.kinds(), [Kind::Strange]);
+}
+
+#[test]
+fn a_condition_on_a_version_that_was_passed_over_or_that_held_and_was_refused() {
+    let mut history = History::good();
+    history.writes[1].based_on = Some("\"1-ab\"".to_owned());
+    history.writes[2].based_on = Some("\"2-ab\"".to_owned());
+    let refused = |marker: &str, etag: &str| {
+        let write = write(marker, Some("a"), &json!({"url": marker}), Outcome::Refused(412));
+        Write { based_on: Some(etag.to_owned()), ..write }
+    };
+    history.writes.push(refused("m-5", "\"1-ab\""));
+    assert_eq!(history.kinds(), []);
+    history.writes.push(refused("m-6", "\"3-ab\""));
+    assert_eq!(history.kinds(), [Kind::Condition], "it is version 3 still");
+    history.writes.pop();
+    history.writes[2].based_on = Some("\"1-ab\"".to_owned());
+    assert_eq!(history.kinds(), [Kind::Condition], "two writes on version 1");
 }

@@ -5,11 +5,15 @@ use contract::entity::Kind;
 use contract::list::{FILTER_CHARS_MAX, FILTER_VALUES_MAX};
 use serde_json::{Map, Value, json};
 
+use super::changes::{STREAM, STREAM_PARAMETERS, stream_content};
 use super::shared::{
     AGE, COMPRESSED, DEPRECATION, PREFERENCE, REPLAYED, TOKEN, accepted, add_problems, header_references, headers_of,
     one_example, parameter_references, problem_response,
 };
 use super::{Names, OLD_PATHS, capital, reference};
+
+/// What an event tells, in short.
+const STREAM_DATA: &str = "{\"id\":\"019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a\",\"name\":\"..\"}";
 
 /// On responses that depend on who asks, and for what.
 const VARY: (&str, &str) = ("Vary", "Vary");
@@ -74,17 +78,19 @@ impl Place<'_> {
             what shows one of the values, several filters what fits all of them; an empty value stands for unset. Follow `Link: rel=\"next\"` \
             to the next page: by `created` no row comes twice and none is missed, whatever is written meanwhile; by `updated` or `name` a row \
             that changes meanwhile may. An empty list is `[]`. `Accept: application/x-ndjson` gives all that fit as a stream, without \
-            `limit` and `cursor`, a row a line, each as of its sending; one that cannot be finished is cut without its last chunk."
+            `limit` and `cursor`, a row a line, each as of its sending; one that cannot be finished is cut without its last chunk.{STREAM}"
         );
         let own = ["Limit", "Cursor", "Ids", "ModifiedAfter", "Sort"];
         let filters = self.names.filters.iter().map(String::as_str);
-        let parameters: Vec<&str> = own.into_iter().chain(filters).chain(["IfNoneMatch"]).collect();
+        let parameters: Vec<&str> =
+            own.into_iter().chain(filters).chain(["IfNoneMatch"]).chain(STREAM_PARAMETERS).collect();
         let operation = self.operation("list", &parameters, &format!("List {many}"), &description);
         let headers = [("ETag", "ListETag"), ("Link", "Link"), ("X-Total-Count", "TotalCount"), COMPRESSED, AGE, VARY];
         let schema = json!({"type": "array", "maxItems": 200, "items": self.schema("")});
         let mut ok = self.response(&format!("A page of {many}, or all of them."), &headers, schema, "List");
         ok["content"]["application/x-ndjson"] =
             json!({"schema": {"type": "string", "description": "An object a line (NDJSON)."}});
+        ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
         let unchanged =
             json!({"description": "The page that the client has is current.", "headers": self.headers(&headers)});
         self.finish(operation, [("200", ok), ("304", unchanged)], &READ_PROBLEMS)
@@ -92,11 +98,13 @@ impl Place<'_> {
 
     fn get(&self) -> Value {
         let one = &self.names.one;
-        let description = format!("The current view of the {one}, full: every field, `null` where unset.");
+        let description = format!("The current view of the {one}, full: every field, `null` where unset.{STREAM}");
         let parameters = ["Id", "IfMatch", "IfUnmodifiedSince", "IfNoneMatch", "IfModifiedSince", "CacheControl"];
+        let parameters = [&parameters[..], &STREAM_PARAMETERS].concat();
         let operation = self.operation("get", &parameters, &format!("Read {}", self.names.a), &description);
         let headers = [("ETag", "ETag"), ("Last-Modified", "LastModified"), AGE, VARY];
-        let ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
+        let mut ok = self.response(&format!("The {one}."), &headers, self.schema(""), "");
+        ok["content"]["text/event-stream"] = stream_content(STREAM_DATA);
         let unchanged = json!({"description": "What the client has is current.", "headers": self.headers(&headers)});
         let problems = [&READ_PROBLEMS[..], &["NotFound", "Gone", "ConditionFailed"]].concat();
         self.finish(operation, [("200", ok), ("304", unchanged)], &problems)

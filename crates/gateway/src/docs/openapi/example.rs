@@ -156,9 +156,12 @@ fn sample(slug: Slug) -> Problem {
     };
     found.retry = match slug {
         Slug::OutcomeUnknown => Some(Retry::Unknown),
-        Slug::Overloaded | Slug::StreamUnreachable | Slug::StorageFull | Slug::NotReady | Slug::RequestTimeout => {
-            Some(Retry::Safe)
-        }
+        Slug::Overloaded
+        | Slug::StreamUnreachable
+        | Slug::StorageFull
+        | Slug::NotReady
+        | Slug::Behind
+        | Slug::RequestTimeout => Some(Retry::Safe),
         Slug::InvalidJson
         | Slug::Forbidden
         | Slug::Gone

@@ -4,6 +4,7 @@
 //! stands once under `components`. A component that belongs to an entity type is named by the type's name with a capital,
 //! which no name of a shared component can be (see [`Names`]).
 
+mod changes;
 mod entity;
 mod example;
 mod schema;
@@ -34,6 +35,7 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
     for entity_type in registry.iter() {
         entity::plural_paths(&Names::of(entity_type), entity_type.plural(), &mut paths);
     }
+    changes::paths(&mut paths);
     system::paths(registry, &mut paths);
     json!({
         "openapi": "3.1.0",
@@ -178,6 +180,8 @@ is sent encoded is refused (`415`).\n\
 answered from a view that has seen all that the token tells of, and gets a newer one back.\n\
 - **Pages of other origins** (CORS) may read what anonymous callers may, and all headers of the answers; writes and credentials are not \
 open to them.\n\
+- **What changes** can be followed: `Accept: text/event-stream` on `/T`, `/T/{id}` and `/changes`, or pages of `/changes` for those who poll. \
+Every event's id, every `rel=\"next\"` there and every `Consistency-Token` is a position to go on from, on any gateway.\n\
 - **Not offered yet**, and therefore refused with `400` rather than passed over: on writes \
 `If-Modified-Since`; on lists and other documents `If-Match` and `If-Unmodified-Since`.\n\
 - **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\

@@ -10,8 +10,20 @@ use super::Names;
 use super::example;
 
 /// The names of the schemas that belong to no entity type.
-pub(super) const SHARED: [&str; 11] =
-    ["Id", "Time", "Problem", "Fault", "Operation", "Resource", "Version", "Alive", "Ready", "Notready", "Document"];
+pub(super) const SHARED: [&str; 12] = [
+    "Id",
+    "Time",
+    "Problem",
+    "Fault",
+    "Operation",
+    "Resource",
+    "Version",
+    "Alive",
+    "Ready",
+    "Notready",
+    "Document",
+    "Change",
+];
 
 /// Adds the schemas of one entity type.
 pub(super) fn entity(entity_type: &EntityType, names: &Names, schemas: &mut Map<String, Value>) {
@@ -206,6 +218,7 @@ pub(super) fn shared() -> Map<String, Value> {
     schemas.insert("Problem".to_owned(), problem());
     schemas.insert("Fault".to_owned(), fault());
     schemas.insert("Operation".to_owned(), operation());
+    schemas.insert("Change".to_owned(), super::changes::schema());
     system(&mut schemas);
     schemas
 }

@@ -75,6 +75,17 @@ pub(super) fn parameters() -> Value {
             only without `If-None-Match`."),
         "CacheControl": header("Cache-Control", json!({"type": "string"}), "`no-cache` has the data store asked, whatever the \
             gateway holds. Slower, and never needed to read your own write."),
+        "Since": query("since", json!({"type": "string", "minLength": 1, "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]+$"}),
+            "The position from which on changes are wanted: an event's `id`, a `rel=\"next\"`, or a `Consistency-Token`. On a path of \
+            entities it is for streams of events only."),
+        "Snapshot": query("snapshot", json!({"type": "boolean", "default": false}),
+            "`true` begins the stream with the current view of everything. For streams of events only; who comes back with a position \
+            goes on from there."),
+        "LastEventId": header("Last-Event-ID", json!({"type": "string", "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]*$"}),
+            "The `id` of the last event that was received, as browsers send it by themselves. For streams of events only."),
+        "Type": query("type", text(), "Changes of this entity type only."),
+        "ChangesLimit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
+            "The most rows of a page. It may hold fewer; an empty one says that nothing happened since."),
         "ConsistencyToken": header("Consistency-Token", json!({"type": "string", "minLength": 1, "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]+$"}),
             "The token of an earlier answer, of any instance: this one answers once it has seen all that the token tells of, or \
             `503` with `Retry-After` where that takes too long."),
@@ -97,6 +108,8 @@ pub(super) fn headers() -> Value {
         "ContentLocation": header("The path of the entity that the body shows.", &format!("/provider/{ID}")),
         "Link": header("`rel=\"next\"` is the next page (RFC 8288); not there on the last one.",
             "</provider?limit=50&cursor=MDE5YWIz>; rel=\"next\""),
+        "NextChanges": header("`rel=\"next\"` is what changes from here on (RFC 8288); always there.",
+            "</changes?limit=50&since=Ab0bT5Wq3cYzqO0eBAMMAAGLx2hJ>; rel=\"next\""),
         "SuccessorVersion": header("`rel=\"successor-version\"` is the path to use instead; on lists also `rel=\"next\"`.",
             "</provider>; rel=\"successor-version\""),
         "Deprecation": header("Since when this path is deprecated (RFC 9745).", "@1795478400"),
@@ -149,6 +162,7 @@ const RESPONSES: &[(&str, &[Slug])] = &[
     ("NotFound", &[Slug::NotFound]),
     ("WriteNotFound", &[Slug::NotFound]),
     ("Gone", &[Slug::Gone]),
+    ("PositionExpired", &[Slug::PositionExpired]),
     ("WriteGone", &[Slug::Gone]),
     ("MethodNotAllowed", &[Slug::MethodNotAllowed]),
     ("NotAcceptable", &[Slug::NotAcceptable]),
@@ -226,7 +240,7 @@ fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
         "WriteUnavailable" => &[("Retry-After", "RetryAfter"), ("Location", "OperationLocation"), PREFERENCE, TOKEN],
         "Unavailable" => &[("Retry-After", "RetryAfter"), TOKEN],
         "NotFound" | "Gone" => &[AGE, TOKEN],
-        "ConditionFailed" => &[TOKEN],
+        "ConditionFailed" | "PositionExpired" => &[TOKEN],
         "WriteFailed" => &[PREFERENCE],
         "WriteNotFound" | "WriteGone" | "PreconditionFailed" => &[PREFERENCE, REPLAYED, TOKEN],
         "KeyReused" => &[PREFERENCE, TOKEN],

@@ -15,7 +15,7 @@ use super::super::conditions::is_known;
 use super::super::cursor::Cursor;
 use super::super::list_query::{Asked, list_query};
 use super::super::middleware::Call;
-use super::super::negotiation::choose;
+use super::super::negotiation::NDJSON;
 use super::super::outgoing::{Cut, Outgoing};
 use super::super::response::{self, Answered, Failure, X_TOTAL_COUNT};
 use super::super::router::Resource;
@@ -23,10 +23,6 @@ use super::labels;
 use crate::dispatch::{Answer, Labels, unexpected};
 use crate::gateway::Gateway;
 use crate::views::{Held, Materialised, Page, Views};
-
-const JSON: &str = "application/json";
-/// A row a line; <https://github.com/ndjson/ndjson-spec>.
-const NDJSON: &str = "application/x-ndjson";
 
 /// Rows that a stream takes at a time: it holds no more, and they are as of then.
 const STREAMED: usize = LIST_LIMIT_MAX / 2;
@@ -52,8 +48,7 @@ enum Items {
 }
 
 /// One page, with `X-Total-Count`, a weak `ETag` and, where there is more, `Link: rel="next"` [RFC 8288]; or a stream.
-pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>) -> Result<Answered, Failure> {
-    let is_page = choose(&call.parts.headers, &[JSON, NDJSON])? == JSON;
+pub(crate) async fn list(call: &Call<'_>, resource: Resource<'_>, is_page: bool) -> Result<Answered, Failure> {
     let asked = list_query(resource.entity_type, &call.parts.uri, is_page)?;
     let (gateway, entity_type) = (Arc::clone(call.gateway), Arc::clone(resource.entity_type));
     let source = Source { gateway, entity_type, labels: labels(call) };

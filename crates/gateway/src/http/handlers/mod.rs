@@ -1,6 +1,7 @@
 //! What each route does.
 
 mod batch;
+mod changes;
 mod idempotency;
 mod list;
 mod operation;
@@ -9,6 +10,7 @@ mod system;
 mod write;
 
 pub(crate) use batch::BATCHES_MAX;
+pub(crate) use changes::{Scope, follow, poll};
 pub(crate) use list::list;
 pub(crate) use operation::operation;
 pub(crate) use read::get;

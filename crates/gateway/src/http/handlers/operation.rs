@@ -9,6 +9,7 @@ use http::header::{CACHE_CONTROL, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 
 use super::super::middleware::Call;
+use super::super::negotiation::JSON;
 use super::super::request::{PREFERENCE_APPLIED, Preference, check_accept, preference, query};
 use super::super::response::{self, Answered, Context, Failure, NO_STORE};
 use super::labels;
@@ -23,7 +24,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 /// The operation: from memory, or by a retrieve event behind the command on its partition, so that "unknown" is final. With
 /// `Prefer: wait=N` once it has ended, or after so long.
 pub(crate) async fn operation(call: &Call<'_>, raw: &str) -> Result<Answered, Failure> {
-    check_accept(&call.parts.headers, "application/json")?;
+    check_accept(&call.parts.headers, JSON)?;
     query(call.parts.uri.query(), &[])?;
     let id = OperationId::parse(raw).filter(|id| call.gateway.registry.get(id.key.entity_type.as_str()).is_some());
     let id = id.ok_or_else(|| not_found("this is no operation's id"))?;

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 
 use super::super::conditions::{holds, not_modified};
 use super::super::middleware::Call;
-use super::super::request::{check_accept, query, wants_no_cache};
+use super::super::request::{query, wants_no_cache};
 use super::super::response::{self, Answered, Failure};
 use super::super::router::Resource;
 use super::{entity_id, labels};
@@ -18,7 +18,6 @@ use crate::views::{Held, Look};
 /// The current view; with `Cache-Control: no-cache` as the data store has it.
 pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Result<Answered, Failure> {
     let id = entity_id(id)?;
-    check_accept(&call.parts.headers, "application/json")?;
     query(call.parts.uri.query(), &[])?;
     let key = Key::new(resource.entity_type.name().clone(), id);
     let held = if wants_no_cache(&call.parts.headers) { retrieve(call, &key).await? } else { look(call, &key).await? };
@@ -26,7 +25,7 @@ pub(crate) async fn get(call: &Call<'_>, resource: Resource<'_>, id: &str) -> Re
     Ok(answer(call, &held))
 }
 
-async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
+pub(super) async fn look(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
     let views = &call.gateway.views;
     let look = match views.look(key) {
         Look::Unknown => views.recall(key).await,

@@ -17,17 +17,16 @@ use serde_json::{Map, Value};
 use super::super::body::{self, Incoming};
 use super::super::conditions::{check_collection, precondition};
 use super::super::middleware::Call;
+use super::super::negotiation::{JSON, NDJSON};
 use super::super::request::{PREFERENCE_APPLIED, Returned, check_accept, preference, query};
 use super::super::response::{self, Answered, Failure};
 use super::super::router::Resource;
-use super::batch::{NDJSON, batch};
+use super::batch::batch;
 use super::idempotency::{self, IDEMPOTENT_REPLAYED};
 use super::operation::{operation_body, operation_url};
 use super::{entity_id, labels};
 use crate::dispatch::{Answer, Write, unexpected};
 use crate::views::{Held, Look};
-
-const JSON: &str = "application/json";
 
 /// Marks the answer to a write that made no new version.
 #[derive(Clone, Copy, Debug)]

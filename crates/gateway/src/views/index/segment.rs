@@ -1,5 +1,6 @@
 //! Views that were put in order at once, with all that finds them, and never changed.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use contract::{EntityType, KeyRef, PositionRef, Sort, SortBy, Timestamp};
@@ -33,9 +34,12 @@ struct Order {
 }
 
 impl Order {
-    fn new(mut slots: Vec<u32>, compare: impl FnMut(&u32, &u32) -> std::cmp::Ordering) -> Self {
-        slots.sort_unstable_by(compare);
-        let mut places = vec![0; slots.len()];
+    /// Sorts by keys that lie beside the numbers; what they leave open takes a look at the rows, which are all over the memory.
+    fn new<K: Ord>(rows: usize, key: impl Fn(u32) -> K, rest: impl Fn(u32, u32) -> Ordering) -> Self {
+        let mut keyed: Vec<(K, u32)> = (0..).take(rows).map(|slot| (key(slot), slot)).collect();
+        keyed.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| rest(a.1, b.1)));
+        let slots: Vec<u32> = keyed.into_iter().map(|(_, slot)| slot).collect();
+        let mut places = vec![0; rows];
         (0..).zip(&slots).for_each(|(place, slot)| places[*slot as usize] = place);
         Self { slots, places }
     }
@@ -89,16 +93,15 @@ impl Segment {
         names.shrink_to_fit();
         name_ends.shrink_to_fit();
         let count = rows.len();
-        let all = || (0..).take(count).collect::<Vec<u32>>();
-        let by_updated =
-            Order::new(all(), |a, b| updated[*a as usize].cmp(&updated[*b as usize]).then(by_id(&rows, *a, *b)));
+        let by_updated = Order::new(count, |slot| updated[slot as usize], |a, b| by_id(&rows, a, b));
         let name = |slot: u32| text(&names, &name_ends, slot);
         let mut is_unnamed = vec![0; words(count)];
         unnamed.iter().for_each(|slot| is_unnamed[*slot as usize / 64] |= 1 << (slot % 64));
-        let by_name = Order::new(all(), |a, b| {
-            let order = has(&is_unnamed, *a).cmp(&has(&is_unnamed, *b)).then_with(|| name(*a).cmp(name(*b)));
-            order.then_with(|| by_id(&rows, *a, *b))
-        });
+        let by_name = Order::new(
+            count,
+            |slot| (has(&is_unnamed, slot), first_bytes(name(slot))),
+            |a, b| name(a).cmp(name(b)).then_with(|| by_id(&rows, a, b)),
+        );
         let named = u32::try_from(count - unnamed.len()).unwrap_or(0);
         let postings = gatherings.into_iter().map(|gathering| gathering.finish(count)).collect();
         Self { rows, updated, by_updated, names, name_ends, by_name, named, postings }
@@ -304,7 +307,14 @@ fn gather(order: &Order, slots: impl Iterator<Item = u32>, part: &Part, left: us
     found.extend(distances.into_iter().map(|distance| order.slots[part.place(distance) as usize]));
 }
 
-fn by_id(rows: &[Held], a: u32, b: u32) -> std::cmp::Ordering {
+/// Sorts as the text does, as far as it goes.
+fn first_bytes(text: &str) -> [u8; 8] {
+    let mut first = [0; 8];
+    first.iter_mut().zip(text.bytes()).for_each(|(first, byte)| *first = byte);
+    first
+}
+
+fn by_id(rows: &[Held], a: u32, b: u32) -> Ordering {
     rows[a as usize].id().cmp(rows[b as usize].id())
 }
 

@@ -236,3 +236,57 @@ fn many_rows_are_listed_as_few_are() {
     }
     check_all(&model);
 }
+
+/// Segments are made and merged all the while.
+#[test]
+fn a_page_is_of_one_moment_whatever_is_written() {
+    const COUNT: usize = 120;
+    const ROUNDS: u64 = 150;
+    let registry = Registry::built_in().unwrap();
+    let entity_type = registry.get("service").unwrap();
+    let views = Materialised::new(&registry);
+    views.complete();
+    let put = |number: usize, version: u64, published: bool| {
+        let fields = json!({"name": format!("n{}", version % 5), "published": u8::from(published), "provider_id": "p"});
+        let Value::Object(fields) = fields else { panic!("an object") };
+        let id = EntityId::parse(&format!("c{number:03}")).unwrap();
+        let at = |number: u64| Timestamp::from_millis(i64::try_from(number).unwrap());
+        let row = Row { fields, created: at(number as u64 % 7), updated: at(version) };
+        views.apply(entity_type.name(), &held(entity_type, &id, &row, version), None);
+    };
+    (0..COUNT).for_each(|number| put(number, 1, true));
+    let done = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (put, done) = (&put, &done);
+            scope.spawn(move || {
+                for version in 2..ROUNDS {
+                    // Each key has one writer. The first ones always fit, of the others every second version does.
+                    for number in (writer..COUNT).step_by(3) {
+                        put(number, version, number < COUNT / 2 || version % 2 == 0);
+                    }
+                }
+                done.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            });
+        }
+        let filter = BTreeMap::from([("published".to_owned(), vec!["1".to_owned()])]);
+        let mut pages = 0;
+        while done.load(std::sync::atomic::Ordering::SeqCst) < 3 || pages == 0 {
+            for sort in ["created", "-created", "updated", "-name"] {
+                let sort = Sort::parse(sort).unwrap();
+                let query = ListQuery { filter: filter.clone(), sort, limit: 200, ..ListQuery::default() };
+                let page = list(&views, entity_type.name(), &query);
+                let ids: std::collections::BTreeSet<&str> = page.rows.iter().map(Held::id).collect();
+                assert_eq!(ids.len(), page.rows.len(), "a row came twice");
+                assert_eq!(page.total, page.rows.len() as u64, "the number is not that of the rows");
+                assert!(
+                    (0..COUNT / 2).all(|number| ids.contains(format!("c{number:03}").as_str())),
+                    "a row was missed"
+                );
+                pages += 1;
+            }
+        }
+    });
+    let all = ListQuery { sort: Sort::parse("name").unwrap(), limit: 200, ..ListQuery::default() };
+    assert_eq!(list(&views, entity_type.name(), &all).rows.len(), COUNT);
+}

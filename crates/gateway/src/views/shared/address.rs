@@ -12,6 +12,9 @@ use super::scripts::Scripts;
 /// How long [`SharedCache::examine`] may take.
 const EXAMINE_WAIT: Duration = Duration::from_secs(5);
 
+/// With TLS, without, and by a socket of this machine.
+const SCHEMES: [&str; 4] = ["redis://", "rediss://", "unix://", "redis+unix://"];
+
 /// Where a shared cache is.
 #[derive(Clone)]
 pub struct SharedCache {
@@ -26,6 +29,12 @@ impl SharedCache {
     /// # Errors
     /// What is wrong with them. It does not repeat the URL, which may hold a password.
     pub fn new(url: &str, prefix: &str, ca_file: Option<Vec<u8>>) -> Result<Self, String> {
+        if !SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(format!(
+                "it begins with one of {} (the text is not shown, for it may hold a password)",
+                SCHEMES.join(", ")
+            ));
+        }
         let wrong = |error: RedisError| error.to_string();
         let info = url.into_connection_info().map_err(wrong)?;
         let client = match (info.addr(), ca_file) {

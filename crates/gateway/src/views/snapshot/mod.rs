@@ -58,34 +58,31 @@ struct Progress {
 }
 
 impl Snapshots {
-    /// Takes the folder; none, with a line that says why, where it cannot be used.
+    /// Takes the folder; none where on-demand views have no use for it. An error says why it cannot be used: who set it wants quick
+    /// starts, and would learn at the next one that there are none.
     pub(crate) fn open(
         folder: &Path,
         every: Duration,
         views: &Arc<Views>,
         registry: &Registry,
         env: &Arc<dyn Env>,
-    ) -> Option<Arc<Self>> {
+    ) -> Result<Option<Arc<Self>>, String> {
         if let Views::OnDemand(_) = &**views {
             warn!("a folder for snapshots is set, and on-demand views have no use for it");
-            return None;
+            return Ok(None);
         }
-        match take(folder) {
-            Ok(lock) => Some(Arc::new(Self {
-                folder: folder.to_owned(),
-                _lock: lock,
-                every,
-                views: Arc::clone(views),
-                registry: registry.clone(),
-                env: Arc::clone(env),
-                progress: OnceLock::new(),
-                last: Mutex::new(None),
-            })),
-            Err(reason) => {
-                error!(folder = %folder.display(), reason, "snapshots of the view are off");
-                None
-            }
-        }
+        let lock =
+            take(folder).map_err(|reason| format!("the folder {} cannot be used: {reason}", folder.display()))?;
+        Ok(Some(Arc::new(Self {
+            folder: folder.to_owned(),
+            _lock: lock,
+            every,
+            views: Arc::clone(views),
+            registry: registry.clone(),
+            env: Arc::clone(env),
+            progress: OnceLock::new(),
+            last: Mutex::new(None),
+        })))
     }
 
     /// Loads the snapshot into the view; answers where each partition is to be read from.

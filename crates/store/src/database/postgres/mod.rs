@@ -82,9 +82,11 @@ impl Postgres {
     /// Connects, and makes the tables or brings them up to date, under a lock: several stores may start at once.
     ///
     /// [`Error::Data`] where the options are wrong, [`Error::Broken`] where the tables are a newer program's or must not be
-    /// used; [`Error::Transient`] where the server is away or refuses the connection: try again.
+    /// used, or the server does not know the user, the password or the database; [`Error::Transient`] where the server is away: try
+    /// again.
     pub async fn open(options: &Options) -> Result<Self, Error> {
         let pool = Pool::new(options)?;
+        pool.first().await?;
         migrate::run(&pool, options.schema.as_deref()).await?;
         Ok(Self { pool })
     }

@@ -80,6 +80,15 @@ impl Pool {
         })
     }
 
+    /// Connects for the first time. Who is not let in now was given wrong settings; later it may be the server's matter.
+    pub(super) async fn first(&self) -> Result<(), Error> {
+        match self.inner.get().await {
+            Err(PoolError::Backend(error)) => Err(unknown(&error).unwrap_or_else(|| failure(&error))),
+            // What else there is to say, the next call says.
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn close(&self) {
         self.inner.close();
     }
@@ -135,6 +144,18 @@ pub(super) fn failure(error: &tokio_postgres::Error) -> Error {
         Some("42" | "3F" | "XX") => Error::Broken(reason),
         _ => Error::Transient(reason),
     }
+}
+
+/// The refusal of a server that does not know who comes, or where to.
+fn unknown(error: &tokio_postgres::Error) -> Option<Error> {
+    let code = error.code()?;
+    let reason = source(error);
+    let mend = match code.code().get(..2) {
+        Some("28") => "user and password in database.url (DOS_DATABASE__URL), and what pg_hba.conf allows",
+        Some("3D") => "the name of the database in database.url (DOS_DATABASE__URL), or make it",
+        _ => return None,
+    };
+    Some(Error::Broken(format!("the server does not let this store in: {reason}; check {mend}")))
 }
 
 /// The innermost reason, which is the one that says something.

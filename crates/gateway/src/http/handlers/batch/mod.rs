@@ -28,7 +28,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use self::rows::{Next, Rows};
 use super::super::body::{self, Incoming};
 use super::super::middleware::Call;
-use super::super::negotiation::choose;
+use super::super::negotiation::{NDJSON, choose};
 use super::super::outgoing::Outgoing;
 use super::super::request::{PREFERENCE_APPLIED, Preference, Returned, header_error, preference};
 use super::super::response::{self, Answered, Context, Failure, NO_STORE, VARY_READS};
@@ -39,8 +39,6 @@ use super::write::{carry_out, timestamps};
 use crate::config::Access;
 use crate::gateway::Gateway;
 use crate::views::Look;
-
-pub(crate) const NDJSON: &str = "application/x-ndjson";
 
 /// Batches at once; one more is refused.
 pub(crate) const BATCHES_MAX: usize = 32;

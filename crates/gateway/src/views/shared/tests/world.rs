@@ -41,6 +41,7 @@ fn config() -> Config {
         shared_cache: None,
         snapshot_dir: None,
         snapshot_every: PATIENCE,
+        feed: Default::default(),
     }
 }
 

@@ -17,6 +17,7 @@ use super::super::{FILE, Snapshots};
 use super::{content, held};
 use crate::config::ViewMode;
 use crate::dispatch::{Answers, Retrieves};
+use crate::feed::{Feed, FeedConfig};
 use crate::ready::Ready;
 use crate::test_env::env;
 use crate::views::{Follow, Look, Materialised, Progress, Views};
@@ -78,8 +79,19 @@ impl System {
     async fn follow(&self, folder: Option<&Path>) -> Follower {
         let views = Arc::new(Views::Materialised(Materialised::new(&self.registry)));
         let every = Duration::from_secs(3600);
-        let snapshots = folder.and_then(|folder| Snapshots::open(folder, every, &views, &self.registry, &self.env));
-        let ready = Arc::new(Ready::new());
+        let snapshots =
+            folder.and_then(|folder| Snapshots::open(folder, every, &views, &self.registry, &self.env).unwrap());
+        let (ready, progress) = (Arc::new(Ready::new()), Arc::new(Progress::new()));
+        let stream = Arc::clone(&self.stream) as Arc<dyn Stream>;
+        let feed = FeedConfig::default();
+        let feed = Feed::new(
+            feed,
+            stream,
+            self.registry.clone(),
+            Arc::clone(&views),
+            Arc::clone(&progress),
+            Arc::clone(&self.env),
+        );
         let follow = Follow {
             stream: Arc::clone(&self.stream) as Arc<dyn Stream>,
             registry: self.registry.clone(),
@@ -88,7 +100,8 @@ impl System {
             answers: Arc::new(Answers::new(10, Arc::clone(&views))),
             retrieves: Arc::new(Retrieves::new(Arc::clone(&views), self.registry.clone())),
             ready: Arc::clone(&ready),
-            progress: Arc::new(Progress::new()),
+            progress,
+            feed: Arc::new(feed),
             snapshots: snapshots.clone(),
             env: Arc::clone(&self.env),
         };
