@@ -49,7 +49,7 @@ impl Documents {
 }
 
 impl Document {
-    fn new(text: String) -> Self {
+    pub(crate) fn new(text: String) -> Self {
         let etag = format!("\"{:016x}\"", XxHash3_64::oneshot(text.as_bytes()));
         Self { bytes: text.into(), etag, gzip: Precompressed::default() }
     }

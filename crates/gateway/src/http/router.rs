@@ -19,6 +19,8 @@ pub(crate) enum Route<'a> {
     /// An asset of the API reference; the path as it came.
     Docs(&'a str),
     Problem(&'a str),
+    /// An entity type's schema.
+    Schema(&'a Arc<EntityType>),
     Operation(&'a str),
     Changes,
     Collection(Resource<'a>),
@@ -58,6 +60,7 @@ pub(crate) fn route<'a>(path: &'a str, registry: &'a Registry) -> Option<Route<'
         ("openapi.json", None) => Some(Route::OpenApiJson),
         ("openapi.yaml", None) => Some(Route::OpenApiYaml),
         ("docs", _) => Some(Route::Docs(path)),
+        ("schema", Some(name)) => registry.get(name).map(Route::Schema),
         ("problem", Some(slug)) => Some(Route::Problem(slug)),
         ("operation", Some(id)) => Some(Route::Operation(id)),
         ("changes", None) => Some(Route::Changes),
@@ -92,7 +95,7 @@ impl Route<'_> {
             Self::Collection(_) | Self::Changes | Self::Root | Self::Versions | Self::Docs(_) | Self::Problem(_) => {
                 true
             }
-            Self::OpenApiJson | Self::OpenApiYaml => true,
+            Self::OpenApiJson | Self::OpenApiYaml | Self::Schema(_) => true,
         }
     }
 
@@ -123,7 +126,17 @@ mod tests {
         assert!(shown("/health/alive").contains("System"));
         assert!(matches!(route("/providers", &registry), Some(Route::Collection(r)) if r.deprecated));
         assert!(matches!(route("/docs/init.js", &registry), Some(Route::Docs("/docs/init.js"))));
-        for unknown in ["", "/nothing", "/provider/1/2", "/taxonomies", "/health", "/versions/1", "//", "/Provider"] {
+        for unknown in [
+            "",
+            "/nothing",
+            "/provider/1/2",
+            "/taxonomies",
+            "/schema/rocket",
+            "/health",
+            "/versions/1",
+            "//",
+            "/Provider",
+        ] {
             assert!(route(unknown, &registry).is_none(), "{unknown}");
         }
     }

@@ -12,6 +12,7 @@ mod event_stream;
 mod idempotency;
 mod lists;
 mod negotiation;
+mod old_client;
 mod operation;
 mod patch;
 mod system;

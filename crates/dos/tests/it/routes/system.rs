@@ -10,6 +10,7 @@ matrix! {
     versions_and_health
     requests_are_labelled
     every_problem_has_a_page
+    every_type_has_its_schema
     the_reference_is_served_whole_and_locally
 }
 
@@ -76,4 +77,21 @@ async fn the_reference_is_served_whole_and_locally(api: Api) {
     Answer::of(known).await.expect(304);
     api.get("/docs/none.js").await.expect_problem(404, "not-found");
     api.get("/docs/../provider").await.expect(200);
+}
+
+async fn every_type_has_its_schema(api: Api) {
+    let resources = api.get("/").await;
+    for resource in resources.expect(200).json.as_array().unwrap() {
+        let path = format!("/schema{}", resource["apiPath"].as_str().unwrap());
+        let schema = api.get(&path).await;
+        assert_eq!(schema.expect(200).header("content-type"), Some("application/schema+json"), "{path}");
+        assert!(schema.json["properties"].as_object().is_some_and(|fields| !fields.is_empty()), "{path}");
+        let known = api.request("GET", &path).header("if-none-match", schema.header("etag").unwrap());
+        Answer::of(known).await.expect(304);
+    }
+    let json = Answer::of(api.request("GET", "/schema/provider").header("accept", "application/json")).await;
+    assert_eq!(json.expect(200).header("content-type"), Some("application/json"));
+    for path in ["/schema/rocket", "/schema/providers", "/schema"] {
+        api.get(path).await.expect_problem(404, "not-found");
+    }
 }

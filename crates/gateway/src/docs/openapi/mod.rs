@@ -36,7 +36,7 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
         entity::plural_paths(&Names::of(entity_type), entity_type.plural(), &mut paths);
     }
     changes::paths(&mut paths);
-    system::paths(&mut paths);
+    system::paths(registry, &mut paths);
     json!({
         "openapi": "3.1.0",
         "info": {

@@ -1,6 +1,6 @@
 //! The paths that are no entities.
 
-use contract::Slug;
+use contract::{Registry, Slug};
 use serde_json::{Map, Value, json};
 
 use super::super::documents::{API_VERSION, VERSIONS};
@@ -10,7 +10,7 @@ use super::{SYSTEM, reference};
 const JSON: &str = "application/json";
 
 /// Adds the paths that are no entities.
-pub(super) fn paths(paths: &mut Map<String, Value>) {
+pub(super) fn paths(registry: &Registry, paths: &mut Map<String, Value>) {
     paths.insert("/".to_owned(), resources());
     paths.insert("/versions".to_owned(), versions());
     paths.insert("/operation/{id}".to_owned(), operation());
@@ -20,6 +20,7 @@ pub(super) fn paths(paths: &mut Map<String, Value>) {
     paths.insert("/openapi.json".to_owned(), document("getOpenapiJson", JSON, about));
     let about = "This document, as YAML.";
     paths.insert("/openapi.yaml".to_owned(), document("getOpenapiYaml", "application/yaml", about));
+    paths.insert("/schema/{type}".to_owned(), schema(registry));
     paths.insert("/docs".to_owned(), docs());
     paths.insert("/problem/{slug}".to_owned(), problem());
 }
@@ -156,6 +157,25 @@ fn document(id: &str, media_type: &str, description: &str) -> Value {
     ok["headers"] = header_references(&[&headers[..], &[COMPRESSED]].concat()).into();
     let responses = responses([(200, ok), (304, unchanged(&headers))], &["NotAcceptable", "Internal"]);
     get(&["IfNoneMatch"], id, "The OpenAPI document", description, responses)
+}
+
+fn schema(registry: &Registry) -> Value {
+    let content = json!({"schema": {"type": "object", "description": "JSON Schema 2020-12."}});
+    let headers = [("ETag", "ETag"), ("Vary", "Vary")];
+    let mut ok = response("The schema.", "application/schema+json", content.clone());
+    ok["content"][JSON] = content;
+    ok["headers"] = header_references(&[&headers[..], &[COMPRESSED]].concat()).into();
+    let responses = responses([(200, ok), (304, unchanged(&headers))], &["NotFound", "NotAcceptable", "Internal"]);
+    let description =
+        "The JSON Schema of an entity type, as the gateway holds writes against it and events name it in `dataschema`.";
+    let mut path = get(&["IfNoneMatch"], "getSchema", "An entity type's schema", description, responses);
+    let names: Vec<_> = registry.iter().map(|entity_type| entity_type.name().as_str()).collect();
+    let name = json!({
+        "name": "type", "in": "path", "required": true, "description": "The type's name.",
+        "schema": {"type": "string", "enum": names}, "example": names.first(),
+    });
+    path["get"]["parameters"].as_array_mut().into_iter().for_each(|parameters| parameters.insert(0, name.clone()));
+    path
 }
 
 fn docs() -> Value {

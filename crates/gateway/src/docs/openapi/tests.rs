@@ -79,7 +79,7 @@ fn operations_are_complete() {
             links.extend(response["links"].as_object().into_iter().flat_map(|links| links.values()));
         }
     }
-    assert_eq!(ids.len(), 8 * 10 + 7 * 6 + 10);
+    assert_eq!(ids.len(), 8 * 10 + 7 * 6 + 11);
     assert!(links.iter().all(|link| ids.contains(link["operationId"].as_str().unwrap())) && !links.is_empty());
 }
 

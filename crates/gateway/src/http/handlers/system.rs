@@ -1,16 +1,20 @@
 //! What is not about entities: the index, versions, health, documents.
 
 use bytes::Bytes;
-use contract::Slug;
+use contract::{EntityType, Slug};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
 use super::super::conditions::is_known;
 use super::super::middleware::Call;
+use super::super::negotiation::choose;
 use super::super::request::{check_accept, query};
 use super::super::response::{self, Answered, Failure, NO_CACHE};
 use crate::docs::{API_VERSION, CSP, Document, PROBLEM_CSP, VERSIONS, asset};
+
+/// What a schema is served as.
+const SCHEMA_TYPES: [&str; 2] = ["application/schema+json", "application/json"];
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 
@@ -77,6 +81,11 @@ fn document(call: &Call<'_>, document: &Document, content_type: &'static str) ->
     }
     response::set(&mut response, ETAG, &document.etag);
     Ok(response)
+}
+
+/// `GET /schema/{type}`: an entity type's JSON Schema, which the events' `dataschema` names.
+pub(crate) fn schema(call: &Call<'_>, entity_type: &EntityType) -> Result<Answered, Failure> {
+    document(call, &Document::new(entity_type.document().to_string()), choose(&call.parts.headers, &SCHEMA_TYPES)?)
 }
 
 /// `GET /docs` and its assets: the interactive reference.
