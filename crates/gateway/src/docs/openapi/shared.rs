@@ -78,7 +78,7 @@ pub(super) fn parameters() -> Value {
         "Since": query("since", json!({"type": "string", "minLength": 1, "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]+$"}),
             "The position from which on changes are wanted: an event's `id`, a `rel=\"next\"`, or a `Consistency-Token`. On a path of \
             entities it is for streams of events only."),
-        "Snapshot": query("snapshot", json!({"type": "boolean", "default": false}),
+        "Snapshot": query("snapshot", json!({"type": "boolean"}),
             "`true` begins the stream with the current view of everything. For streams of events only; who comes back with a position \
             goes on from there."),
         "LastEventId": header("Last-Event-ID", json!({"type": "string", "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]*$"}),
