@@ -17,9 +17,6 @@ use serde_json::{Map, Value, json};
 use super::openapi::Names;
 use message::{KINDS, Kind, QUARANTINED};
 
-/// The largest message of a topic that is made at the start.
-const MESSAGE_BYTES_MAX: u32 = 2 * 1024 * 1024;
-
 /// Of the Kafka bindings that the document uses.
 const BINDING: &str = "0.5.0";
 
@@ -94,7 +91,7 @@ fn channel(topic: Topic, topic_prefix: &str, registry: &Registry) -> Value {
         "messages": messages,
         "bindings": {"kafka": {
             "topic": address,
-            "topicConfiguration": {"cleanup.policy": [cleanup], "max.message.bytes": MESSAGE_BYTES_MAX},
+            "topicConfiguration": {"cleanup.policy": [cleanup]},
             "bindingVersion": BINDING,
         }},
     })

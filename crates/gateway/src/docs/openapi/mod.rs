@@ -198,6 +198,7 @@ answered from a view that has seen all that the token tells of, and gets a newer
 open to them.\n\
 - **What changes** can be followed: `Accept: text/event-stream` on `/T`, `/T/{id}` and `/changes`, or pages of `/changes` for those who poll. \
 Every event's id, every `rel=\"next\"` there and every `Consistency-Token` is a position to go on from, on any gateway.\n\
+- **Other services** of the same system listen to the event stream itself: [asyncapi.json](asyncapi.json) describes its topics and messages.\n\
 - **Not offered yet**, and therefore refused with `400` rather than passed over: on writes \
 `If-Modified-Since`; on lists and other documents `If-Match` and `If-Unmodified-Since`.\n\
 - **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\
