@@ -142,7 +142,8 @@ impl Gateway {
 
     /// Put together when they are first asked for.
     pub(crate) fn documents(&self) -> &Documents {
-        self.documents.get_or_init(|| Documents::new(&self.registry, &self.config.public_url))
+        self.documents
+            .get_or_init(|| Documents::new(&self.registry, &self.config.public_url, &self.config.topic_prefix))
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.

@@ -115,6 +115,7 @@ impl Cluster {
         let config = gateway::Config {
             instance: incarnation.to_string(),
             public_url: String::new(),
+            topic_prefix: String::new(),
             views: if number + 1 == GATEWAYS { ViewMode::OnDemand } else { ViewMode::Materialised },
             in_flight_max: 100,
             connections_max: 1,

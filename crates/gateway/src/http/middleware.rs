@@ -178,6 +178,7 @@ async fn offer(call: &Call<'_>, route: &Route<'_>, method: &Method, body: Incomi
         (Route::Ready, _) => Ok(handlers::ready(call)),
         (Route::OpenApiJson, _) => handlers::openapi_json(call),
         (Route::OpenApiYaml, _) => handlers::openapi_yaml(call),
+        (Route::AsyncApi, _) => handlers::asyncapi(call),
         (Route::Docs(path), _) => handlers::docs(call, path),
         (Route::Schema(entity_type), _) => handlers::schema(call, entity_type),
         (Route::Problem(slug), _) => handlers::problem_page(call, slug),
