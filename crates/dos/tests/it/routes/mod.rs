@@ -15,4 +15,5 @@ mod negotiation;
 mod old_client;
 mod operation;
 mod patch;
+mod preconditions;
 mod system;
