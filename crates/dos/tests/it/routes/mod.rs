@@ -10,6 +10,7 @@ mod deleted;
 mod entity;
 mod event_stream;
 mod idempotency;
+mod list_and_feed;
 mod lists;
 mod negotiation;
 mod old_client;
