@@ -54,20 +54,25 @@ fn position(text: &str) -> Position {
     Position::decode(text).unwrap()
 }
 
+/// All rows and the position that they are of.
+async fn list(api: &Api, random: &mut Random) -> (State, String) {
+    let request = api.request("GET", "/costoption").header("accept", "application/x-ndjson");
+    let mut response = bounded(request.send()).await.unwrap();
+    let at = response.headers()[TOKEN].to_str().unwrap().to_owned();
+    let mut text = Vec::new();
+    // In its own time, so that rows change while it reads.
+    while let Some(chunk) = bounded(response.chunk()).await.unwrap() {
+        text.extend_from_slice(&chunk);
+        System::new().sleep(Duration::from_millis(random.below(4) as u64)).await;
+    }
+    let text = String::from_utf8(text).unwrap();
+    let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    (rows.map(|row| (id_of(&row), row)).collect(), at)
+}
+
 impl Follower {
     async fn begin(api: &Api, way: Way, mut random: Random) -> Self {
-        let request = api.request("GET", "/costoption").header("accept", "application/x-ndjson");
-        let mut response = bounded(request.send()).await.unwrap();
-        let at = response.headers()[TOKEN].to_str().unwrap().to_owned();
-        let mut text = Vec::new();
-        // In its own time, so that rows change while it reads.
-        while let Some(chunk) = bounded(response.chunk()).await.unwrap() {
-            text.extend_from_slice(&chunk);
-            System::new().sleep(Duration::from_millis(random.below(4) as u64)).await;
-        }
-        let text = String::from_utf8(text).unwrap();
-        let rows = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let state = rows.map(|row| (id_of(&row), row)).collect();
+        let (state, at) = list(api, &mut random).await;
         Self { way, state, at, random, connections: 0, told: 0 }
     }
 
@@ -92,6 +97,9 @@ impl Follower {
         while !self.is_done(end) {
             let api = gateways[self.random.below(gateways.len())];
             self.connections += 1;
+            if self.random.below(5) == 0 {
+                (self.state, self.at) = list(api, &mut self.random).await;
+            }
             match self.way {
                 Way::Pages => self.poll(api).await,
                 Way::OfType => self.listen(api, "/costoption").await,
@@ -189,7 +197,7 @@ async fn write(gateways: &[&Api], writer: usize, mut state: State, text: &str) -
 async fn a_streamed_list_and_what_follows_its_token_are_the_true_state(shape: Shape) {
     let first = Api::start_with(shape, |settings: &mut Settings| settings.feed.heartbeat_ms = 50).await;
     let second = first.second().await;
-    let (gateways, text) = ([&first, &second], "x".repeat(4000));
+    let (gateways, text) = ([&first, &second], "x".repeat(1000));
     let state = fill(&first, &text).await;
     let end = OnceLock::new();
     let writers = (0..WRITERS).map(|writer| {
@@ -219,6 +227,6 @@ async fn a_streamed_list_and_what_follows_its_token_are_the_true_state(shape: Sh
         let differs: Vec<_> = truth.iter().filter(|(id, row)| follower.state.get(*id) != Some(row)).collect();
         let more: Vec<_> = follower.state.keys().filter(|id| !truth.contains_key(*id)).collect();
         assert!(differs.is_empty() && more.is_empty(), "{:?}: {differs:?} and {more:?}", follower.way);
-        assert!(follower.connections > 2 && follower.told > 10, "{:?}: it was told too little", follower.way);
+        assert!(follower.connections > 2 && follower.told > 0, "{:?}: it was told too little", follower.way);
     }
 }

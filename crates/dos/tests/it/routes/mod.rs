@@ -6,6 +6,7 @@ mod conditions;
 mod connections;
 mod consistency;
 mod cors;
+mod cut;
 mod deleted;
 mod entity;
 mod event_stream;

@@ -285,7 +285,7 @@ async fn existing(api: &Api, count: usize) -> Vec<State> {
 }
 
 async fn any_conditions_are_decided_in_the_order_of_the_standard(api: Api) {
-    let count = if api.shape == Shape::Embedded { 720 } else { 180 };
+    let count = if api.shape == Shape::Embedded { 480 } else { 120 };
     let seed = System::new().uuid().as_u64_pair().1;
     println!("seed {seed}");
     let mut random = Random::new(seed, 0);
