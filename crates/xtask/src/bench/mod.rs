@@ -10,7 +10,6 @@ mod reads;
 mod report;
 mod restart;
 mod roundtrip;
-mod server;
 mod writes;
 mod wrk;
 

@@ -16,6 +16,7 @@ use clap::ValueEnum;
 use crate::clock::Stopwatch;
 use crate::faults;
 use crate::packages::{ensure_openssl_headers, ensure_package};
+use crate::schemathesis;
 use crate::servers::{self, Kind};
 use crate::shell::Program;
 
@@ -48,6 +49,8 @@ enum Group {
     Browser,
     /// The files in `deploy/`, by linters and schemas
     Deploy,
+    /// Requests made from the OpenAPI document, on a running gateway
+    Schemathesis,
 }
 
 impl Group {
@@ -65,6 +68,7 @@ impl Group {
             Self::Faults => faults::run_bounded(),
             Self::Browser => browser::run(),
             Self::Deploy => deploy::run(),
+            Self::Schemathesis => schemathesis::run_bounded(),
         }
     }
 }

@@ -35,6 +35,8 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
     for entity_type in registry.iter() {
         entity::plural_paths(&Names::of(entity_type), entity_type.plural(), &mut paths);
     }
+    let types: Vec<_> = registry.iter().map(|entity_type| entity_type.name().as_str()).collect();
+    parameters["Type"]["schema"]["enum"] = types.into();
     changes::paths(&mut paths);
     system::paths(registry, &mut paths);
     json!({
@@ -112,6 +114,10 @@ fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
+
+/// The grammar of ids, without `.` and `..`, which no path can hold. Spelled without a look-ahead, which not every reader has.
+const ID_PATTERN: &str =
+    "^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\\.\\.[A-Za-z0-9._-]{1,62})$";
 
 /// A reference to a component.
 fn reference(kind: &str, name: &str) -> Value {
