@@ -107,7 +107,11 @@ fn written(entity_type: &EntityType, names: &Names, stamps: &str) -> Map<String,
             schema["type"] = json!(["integer", "boolean"]);
             schema["enum"] = json!([0, 1, false, true]);
         }
-        if schema["type"] == "string" && ["pattern", "enum", "const"].iter().all(|key| schema.get(key).is_none()) {
+        let is_text = match &schema["type"] {
+            Value::Array(types) => types.contains(&json!("string")),
+            one => one == "string",
+        };
+        if is_text && ["pattern", "enum", "const"].iter().all(|key| schema.get(key).is_none()) {
             // Refused in every text, whatever its schema asks.
             schema["pattern"] = "^[^\\u0000]*$".into();
         }
