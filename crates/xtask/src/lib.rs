@@ -9,6 +9,8 @@ mod fuzz;
 mod interrupts;
 mod kill;
 mod packages;
+mod running;
+mod schemathesis;
 pub mod servers;
 mod shell;
 mod simulate;
@@ -40,6 +42,8 @@ enum Command {
     Fuzz(fuzz::Arguments),
     /// Kill the program under load, again and again, and count what was lost.
     Kill(kill::Arguments),
+    /// Send requests made from the OpenAPI document, good ones and bad ones, and hold the answers against it.
+    Schemathesis(schemathesis::Arguments),
     /// Start Kafka, PostgreSQL and Redis for tests, and keep them until ctrl-c.
     Servers(servers::Arguments),
     /// Simulate the whole system on virtual time, from many seeds, and show what a seed does.
@@ -55,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Faults(arguments) => faults::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Kill(arguments) => kill::run(&arguments),
+        Command::Schemathesis(arguments) => schemathesis::run(&arguments),
         Command::Servers(arguments) => servers::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     };

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::Program;
+use crate::shell::{Program, workspace_root};
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(10 * 60);
+const PYTHON_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// Where a server's programs lie that are not in every user's `PATH`.
 const SYSTEM_DIRECTORIES: [&str; 2] = ["/usr/sbin", "/sbin"];
 
@@ -20,7 +21,24 @@ pub(crate) fn ensure_package(program: &str, package: &str) -> Result<PathBuf> {
     ensure(program, package, || find(program))
 }
 
-/// The same for what librdkafka is built against: the headers of OpenSSL.
+/// A Python environment in `directory` with what the file `wanted` asks for, made again when that changed.
+pub(crate) fn install_python_tools(wanted: &str, directory: &str) -> Result<PathBuf> {
+    let (wanted, tools) = (workspace_root().join(wanted), workspace_root().join(directory));
+    let installed = tools.join("requirements.txt");
+    let read = |path: &Path| fs::read(path).ok();
+    if read(&installed).is_some() && read(&installed) == read(&wanted) {
+        return Ok(tools);
+    }
+    let python = ensure_package("python3", "python3-venv")?;
+    Program::new(python).args(["-m", "venv", "--clear"]).args([&tools]).run(PYTHON_LIMIT)?;
+    let arguments = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
+    Program::new(tools.join("bin/pip")).args(arguments).args(["--requirement"]).args([&wanted]).run(PYTHON_LIMIT)?;
+    // Last: an installation that broke off is made again.
+    fs::copy(wanted, installed)?;
+    Ok(tools)
+}
+
+/// As [`ensure_package`], for what librdkafka is built against: the headers of OpenSSL.
 pub(crate) fn ensure_openssl_headers() -> Result<()> {
     let header = || Some(PathBuf::from("/usr/include/openssl/ssl.h")).filter(|path| path.is_file());
     ensure("openssl/ssl.h", "libssl-dev", header).map(drop)

@@ -1,5 +1,7 @@
 //! What the query of a list asks for.
 
+use std::collections::HashMap;
+
 use contract::list::{FILTER_VALUES_MAX, IDS_MAX, LIST_LIMIT_MAX};
 use contract::{EntityId, EntityType, FieldError, ListQuery, Problem, Slug, Sort, Timestamp};
 use http::Uri;
@@ -29,6 +31,7 @@ pub(crate) fn list_query(entity_type: &EntityType, uri: &Uri, pages: bool) -> Re
         query: ListQuery { limit: LIMIT_DEFAULT, ..ListQuery::default() },
         cursor: None,
         seen: Vec::new(),
+        given: HashMap::new(),
         errors: Vec::new(),
     };
     let mut parameters = String::new();
@@ -69,6 +72,8 @@ struct Reading<'a> {
     cursor: Option<Cursor>,
     /// Parameters that may be there once only.
     seen: Vec<&'static str>,
+    /// How many values each filter has, repeated ones too.
+    given: HashMap<String, usize>,
     errors: Vec<FieldError>,
 }
 
@@ -142,15 +147,16 @@ impl Reading<'_> {
         };
         match field.filter_value(value) {
             Ok(value) => {
-                let values = self.query.filter.entry(field.name.clone()).or_default();
-                if values.len() == FILTER_VALUES_MAX && !values.contains(&value) {
-                    let detail = format!("has more than the {FILTER_VALUES_MAX} values that a filter may have");
-                    // Said once, however many more there are.
-                    if !self.errors.iter().any(|error| error.detail == detail) {
-                        self.fault(name, detail);
+                let given = self.given.entry(field.name.clone()).or_default();
+                *given += 1;
+                // Said once, however many more there are.
+                if *given == FILTER_VALUES_MAX + 1 {
+                    self.fault(name, format!("has more than the {FILTER_VALUES_MAX} values that a filter may have"));
+                } else if *given <= FILTER_VALUES_MAX {
+                    let values = self.query.filter.entry(field.name.clone()).or_default();
+                    if !values.contains(&value) {
+                        values.push(value);
                     }
-                } else if !values.contains(&value) {
-                    values.push(value);
                 }
             }
             Err(detail) => self.fault(name, detail),
@@ -220,6 +226,8 @@ mod tests {
         assert_eq!(read(bad).unwrap_err(), expected);
         let many: String = (0..300).map(|number| format!("name=n{number}&")).collect();
         assert_eq!(read(&many).unwrap_err(), ["name"]);
+        assert_eq!(read(&"name=n&".repeat(300)).unwrap_err(), ["name"]);
+        assert_eq!(read(&"name=n&".repeat(FILTER_VALUES_MAX)).unwrap().filter["name"], ["n"]);
         let ids: Vec<_> = (0..300).map(|number| number.to_string()).collect();
         assert_eq!(read(&format!("ids={}", ids.join(","))).unwrap_err(), ["ids"]);
         assert_eq!(read("ids=").unwrap_err(), ["ids"]);

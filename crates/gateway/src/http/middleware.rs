@@ -129,6 +129,9 @@ async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Re
     };
     let method = call.parts.method.clone();
     if method == Method::OPTIONS {
+        if let Route::Entity(_, id) = route {
+            handlers::entity_id(id)?;
+        }
         let mut response = options(route.allow());
         if route.offers(&Method::PATCH) {
             response.headers_mut().insert(ACCEPT_PATCH, MERGE_PATCH);

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 
 use super::report::{Bound, Report, median, median_ratio};
 use super::restart::figure;
-use super::server::Server;
 use super::{Arguments, release, scratch};
 use crate::clock::Stopwatch;
+use crate::running::Server;
 use crate::servers::{self, Kind};
 use crate::shell::Program;
 

@@ -11,10 +11,10 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use super::report::{Bound, Report, median, median_ratio};
-use super::server::{Server, exchange};
 use super::wrk::{self, Load};
 use super::{Arguments, release, scratch};
 use crate::clock::Stopwatch;
+use crate::running::{Server, exchange};
 use crate::shell::{Program, workspace_root};
 
 const FILL_LIMIT: Duration = Duration::from_secs(30 * 60);

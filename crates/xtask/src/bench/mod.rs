@@ -11,7 +11,6 @@ mod reads;
 mod report;
 mod restart;
 mod roundtrip;
-mod server;
 mod writes;
 mod wrk;
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::report::{Bound, Report, median_ratio};
-use super::server::{Server, exchange, free_address};
 use super::wrk::{self, CONNECTIONS, describe, rates};
 use super::{Arguments, machine, release, scratch};
 use crate::packages::ensure_package;
+use crate::running::{Server, exchange, free_address};
 use crate::shell::workspace_root;
 
 const IMPORT_LIMIT: Duration = Duration::from_secs(120);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::report::{Bound, Report, median, median_ratio};
-use super::server::Server;
 use super::{Arguments, release, scratch};
 use crate::clock::Stopwatch;
+use crate::running::Server;
 use crate::shell::Program;
 
 const FILL_LIMIT: Duration = Duration::from_secs(30 * 60);

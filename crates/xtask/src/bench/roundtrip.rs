@@ -8,10 +8,10 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::report::{Bound, Report, median_ratio};
-use super::server::Server;
 use super::writes::{create, service};
 use super::wrk::{self, Load, describe, rates};
 use super::{Arguments, release, scratch};
+use crate::running::Server;
 use crate::servers::{self, Kind};
 
 const START_LIMIT: Duration = Duration::from_secs(60);

@@ -8,9 +8,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 
 use super::report::{Bound, Report, median_ratio};
-use super::server::{Server, exchange};
 use super::wrk::{self, CONNECTIONS, describe, rates};
 use super::{Arguments, release, scratch};
+use crate::running::{Server, exchange};
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 

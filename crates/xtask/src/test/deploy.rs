@@ -3,16 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::packages::ensure_package;
+use crate::packages::{ensure_package, install_python_tools};
 use crate::shell::{Program, workspace_root};
 
-const INSTALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const CHECK_LIMIT: Duration = Duration::from_secs(60);
 
@@ -25,7 +24,7 @@ const IMAGE_LIBRARIES: [&str; 8] =
 
 /// Installs what is missing and runs every check; the first that fails ends it.
 pub(super) fn run() -> Result<()> {
-    let tools = install_tools()?;
+    let tools = install_python_tools("tests/deploy/requirements.txt", "target/deploy-tools")?;
     let tool = |name: &str| Program::new(tools.join("bin").join(name));
     tool("yamllint").args(["--strict", "--config-file", "tests/deploy/yamllint.yaml", "deploy"]).run(CHECK_LIMIT)?;
     tool("hadolint").args(["deploy/Containerfile"]).run(CHECK_LIMIT)?;
@@ -48,24 +47,6 @@ pub(super) fn run() -> Result<()> {
 
     check_libraries()?;
     check_metrics()
-}
-
-/// A Python environment in `target/` with what `requirements.txt` asks for, made again when that changed.
-fn install_tools() -> Result<PathBuf> {
-    let wanted = workspace_root().join("tests/deploy/requirements.txt");
-    let tools = workspace_root().join("target/deploy-tools");
-    let installed = tools.join("requirements.txt");
-    let read = |path: &Path| fs::read(path).ok();
-    if read(&installed).is_some() && read(&installed) == read(&wanted) {
-        return Ok(tools);
-    }
-    let python = ensure_package("python3", "python3-venv")?;
-    Program::new(python).args(["-m", "venv", "--clear"]).args([&tools]).run(INSTALL_LIMIT)?;
-    let arguments = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"];
-    Program::new(tools.join("bin/pip")).args(arguments).args(["--requirement"]).args([&wanted]).run(INSTALL_LIMIT)?;
-    // Last: an installation that broke off is made again.
-    fs::copy(wanted, installed)?;
-    Ok(tools)
 }
 
 /// The names of the manifests, without the list of them.

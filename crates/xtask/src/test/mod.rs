@@ -18,6 +18,7 @@ use clap::ValueEnum;
 use crate::clock::Stopwatch;
 use crate::faults;
 use crate::packages::{ensure_openssl_headers, ensure_package};
+use crate::schemathesis;
 use crate::servers::{self, Kind};
 use crate::shell::Program;
 
@@ -52,6 +53,8 @@ enum Group {
     Documents,
     /// The files in `deploy/`, by linters and schemas
     Deploy,
+    /// Requests made from the OpenAPI document, on a running gateway
+    Schemathesis,
 }
 
 impl Group {
@@ -70,6 +73,7 @@ impl Group {
             Self::Browser => browser::run(),
             Self::Documents => documents::run(),
             Self::Deploy => deploy::run(),
+            Self::Schemathesis => schemathesis::run_bounded(),
         }
     }
 }

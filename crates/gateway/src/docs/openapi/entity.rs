@@ -62,9 +62,9 @@ fn add(place: &Place<'_>, paths: &mut Map<String, Value>) {
     let mut one = json!({"get": place.get(), "put": place.update(), "patch": place.patch(), "delete": place.delete()});
     if !place.old {
         list["head"] = head(&list["get"], "List");
-        list["options"] = place.options("List", &[], "GET, HEAD, POST, OPTIONS");
+        list["options"] = place.options("List", &[], &[], "GET, HEAD, POST, OPTIONS");
         one["head"] = head(&one["get"], "");
-        one["options"] = place.options("", &["Id"], "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
+        one["options"] = place.options("", &["Id"], &["NotFound"], "GET, HEAD, PUT, PATCH, DELETE, OPTIONS");
     }
     paths.insert(format!("/{}", place.segment), list);
     paths.insert(format!("/{}/{{id}}", place.segment), one);
@@ -236,7 +236,7 @@ impl Place<'_> {
         json!({"description": description, "headers": self.headers(&headers)})
     }
 
-    fn options(&self, suffix: &str, parameters: &[&str], allow: &str) -> Value {
+    fn options(&self, suffix: &str, parameters: &[&str], problems: &[&str], allow: &str) -> Value {
         let mut headers = header_references(&[]);
         headers.insert(
             "Allow".to_owned(),
@@ -251,7 +251,7 @@ impl Place<'_> {
         self.finish(
             operation,
             [("204", json!({"description": "The methods are in `Allow`.", "headers": headers}))],
-            &[],
+            problems,
         )
     }
 

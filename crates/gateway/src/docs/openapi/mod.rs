@@ -37,6 +37,8 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
     for entity_type in registry.iter() {
         entity::plural_paths(&Names::of(entity_type), entity_type.plural(), &mut paths);
     }
+    let types: Vec<_> = registry.iter().map(|entity_type| entity_type.name().as_str()).collect();
+    parameters["Type"]["schema"]["enum"] = types.into();
     changes::paths(&mut paths);
     system::paths(registry, &mut paths);
     let responses = used(shared::responses(registry.iter().any(|t| t.plural().is_some())), &paths);
@@ -128,6 +130,10 @@ pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
+
+/// The grammar of ids, without `.` and `..`, which no path can hold. Spelled without a look-ahead, which not every reader has.
+const ID_PATTERN: &str =
+    "^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\\.\\.[A-Za-z0-9._-]{1,62})$";
 
 /// A reference to a component.
 pub(super) fn reference(kind: &str, name: &str) -> Value {

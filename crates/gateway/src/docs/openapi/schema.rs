@@ -1,13 +1,12 @@
 //! Schemas: per entity type the full object and what a client writes; the bodies that are no entities.
 
 use contract::entity::{Field, Kind};
-use contract::id::EntityId;
 use contract::problem::ERRORS_MAX;
 use contract::{EntityType, Slug};
 use serde_json::{Map, Value, json};
 
-use super::Names;
 use super::example;
+use super::{ID_PATTERN, Names};
 
 /// The names of the schemas that belong to no entity type.
 pub(super) const SHARED: [&str; 13] = [
@@ -121,6 +120,14 @@ fn written(entity_type: &EntityType, names: &Names, stamps: &str) -> Map<String,
             schema["type"] = json!(["integer", "boolean"]);
             schema["enum"] = json!([0, 1, false, true]);
         }
+        let is_text = match &schema["type"] {
+            Value::Array(types) => types.contains(&json!("string")),
+            one => one == "string",
+        };
+        if is_text && ["pattern", "enum", "const"].iter().all(|key| schema.get(key).is_none()) {
+            // Refused in every text, whatever its schema asks.
+            schema["pattern"] = "^[^\\u0000]*$".into();
+        }
         let schema = if field.required { schema } else { nullable(schema) };
         if let Some(alias) = &field.alias {
             let mut alias_schema = schema.clone();
@@ -226,7 +233,7 @@ pub(in crate::docs) fn scalars(schemas: &mut Map<String, Value>) {
         "title": "Id",
         "description": "An entity's identity, opaque. New ones are UUIDs of version 7, older systems' ids may be anything within the grammar.",
         "type": "string",
-        "pattern": EntityId::PATTERN,
+        "pattern": ID_PATTERN,
         "examples": [example::ID],
     }));
     schemas.insert(

@@ -1,25 +1,29 @@
 //! Parameters, headers and responses that many operations share.
 
 use contract::Slug;
-use contract::id::EntityId;
 use contract::list::IDS_MAX;
 use serde_json::{Map, Value, json};
 
 use super::example::{ETAG, ID, OPERATION};
-use super::reference;
+use super::{ID_PATTERN, reference};
 use crate::http::cursor::CHARS_MAX;
+
+/// A list of entity tags [RFC 9110 8.8.3], or `*`; empty elements are passed over [5.6.1.2]. At most 64 tags.
+const ENTITY_TAGS: &str = "^[ \\t]*(\\*|[ \\t,]*((W/)?\"[^\"\\x00-\\x20\\x7F]*\"([ \\t]*,[ \\t,]*(W/)?\"[^\"\\x00-\\x20\\x7F]*\"){0,63})?[ \\t,]*)[ \\t]*$";
 
 /// Parameters. Optional ones have no example: interactive references would send it along unasked.
 pub(super) fn parameters() -> Value {
     let header = |name: &str, schema: Value, description: &str| json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
     let query = |name: &str, schema: Value, description: &str| json!({"name": name, "in": "query", "required": false, "description": description, "schema": schema});
     let text = || json!({"type": "string"});
+    // Of reads, `If-None-Match` and dates that cannot be read are passed over: their schemas ask for nothing.
+    let tags = || json!({"type": "string", "pattern": ENTITY_TAGS});
     let slugs: Vec<_> = Slug::ALL.iter().map(|slug| slug.as_str()).collect();
     json!({
         "Id": {
             "name": "id", "in": "path", "required": true, "example": ID,
             "description": "The entity's id. One outside the grammar is answered `404`, as there can be no such entity; a create there `400`.",
-            "schema": {"type": "string", "pattern": EntityId::PATTERN},
+            "schema": {"type": "string", "pattern": ID_PATTERN},
         },
         "Operation": {
             "name": "id", "in": "path", "required": true, "example": OPERATION,
@@ -39,7 +43,7 @@ pub(super) fn parameters() -> Value {
             "name": "ids", "in": "query", "required": false, "style": "form", "explode": false,
             "description": "Only these, in this order, whatever `sort` says; those that do not exist or do not fit are left out.",
             "schema": {"type": "array", "minItems": 1, "maxItems": IDS_MAX, "uniqueItems": true,
-                "items": {"type": "string", "pattern": EntityId::PATTERN}},
+                "items": {"type": "string", "pattern": ID_PATTERN}},
         },
         "ModifiedAfter": query("modified_after", json!({"type": "string", "format": "date-time"}),
             "Only those whose `updated` is later."),
@@ -54,18 +58,18 @@ pub(super) fn parameters() -> Value {
             `Preference-Applied` says what was heeded."),
         "Wait": header("Prefer", text(), "RFC 7240. `wait=N` waits up to N seconds (0 to 30) for the operation to end. \
             `Preference-Applied` says how long it was."),
-        "CreateCondition": header("If-None-Match", text(), "RFC 9110. `*` creates the entity at this id, and changes nothing where it \
+        "CreateCondition": header("If-None-Match", tags(), "RFC 9110. `*` creates the entity at this id, and changes nothing where it \
             exists (`412`); with ETags in double quotes, separated by commas, nothing is changed while one of them is current."),
-        "WriteIfMatch": header("If-Match", text(), "RFC 9110. The ETag that you changed, in double quotes (several are separated \
+        "WriteIfMatch": header("If-Match", tags(), "RFC 9110. The ETag that you changed, in double quotes (several are separated \
             by commas), or `*`: nothing is changed unless it is current (`412`)."),
-        "WriteIfNoneMatch": header("If-None-Match", text(), "RFC 9110. ETags in double quotes, separated by commas, or `*`: nothing is \
+        "WriteIfNoneMatch": header("If-None-Match", tags(), "RFC 9110. ETags in double quotes, separated by commas, or `*`: nothing is \
             changed while one of them is current (`412`)."),
-        "WriteIfUnmodifiedSince": header("If-Unmodified-Since", text(), "RFC 9110. An HTTP date: nothing is changed if the entity was \
+        "WriteIfUnmodifiedSince": header("If-Unmodified-Since", json!({"type": "string", "format": "http-date"}), "RFC 9110. An HTTP date: nothing is changed if the entity was \
             changed since (`412`). It counts only without `If-Match`, which is exact where this counts seconds."),
         "IdempotencyKey": header("Idempotency-Key", json!({"type": "string", "minLength": 16, "maxLength": 255}),
             "A key of your own for this write, such as a UUID. Sent again with the same request within 24 hours, nothing is done and the \
             first answer comes again, with `Idempotent-Replayed: true`; with another request it is `422`."),
-        "IfMatch": header("If-Match", text(), "RFC 9110. ETags in double quotes, separated by commas, or `*`: `412` unless one of them is \
+        "IfMatch": header("If-Match", tags(), "RFC 9110. ETags in double quotes, separated by commas, or `*`: `412` unless one of them is \
             current."),
         "IfUnmodifiedSince": header("If-Unmodified-Since", text(), "RFC 9110. An HTTP date: `412` if the entity was changed since. \
             It counts only without `If-Match`."),
@@ -81,8 +85,8 @@ pub(super) fn parameters() -> Value {
         "Snapshot": query("snapshot", json!({"type": "boolean"}),
             "`true` begins the stream with the current view of everything. For streams of events only; who comes back with a position \
             goes on from there."),
-        "LastEventId": header("Last-Event-ID", json!({"type": "string", "maxLength": 7168, "pattern": "^[A-Za-z0-9_-]*$"}),
-            "The `id` of the last event that was received, as browsers send it by themselves. For streams of events only."),
+        "LastEventId": header("Last-Event-ID", text(), "The `id` of the last event that was received, as browsers send it by \
+            themselves. For streams of events only; passed over elsewhere."),
         "Type": query("type", text(), "Changes of this entity type only."),
         "ChangesLimit": query("limit", json!({"type": "integer", "minimum": 1, "maximum": 200, "default": 50}),
             "The most rows of a page. It may hold fewer; an empty one says that nothing happened since."),
@@ -282,6 +286,7 @@ pub(super) fn accepted(more: &[(&str, &str)]) -> Value {
             "schema": reference("schemas", "Operation"),
             "examples": {"pending": reference("examples", "pending")},
         }},
+        "links": {"operation": {"operationId": "getOperation", "parameters": {"id": "$response.body#/id"}}},
     })
 }
 

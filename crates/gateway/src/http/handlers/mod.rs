@@ -28,7 +28,7 @@ use super::response::Failure;
 use crate::dispatch::Labels;
 
 /// The id in a path, decoded; outside the grammar there is no entity, so that is `404`.
-fn entity_id(raw: &str) -> Result<EntityId, Failure> {
+pub(super) fn entity_id(raw: &str) -> Result<EntityId, Failure> {
     let decoded = percent_decode_str(raw).decode_utf8().ok();
     decoded
         .as_deref()

@@ -1,4 +1,4 @@
-//! Programs that run while others measure them.
+//! Programs that run while others measure or test them.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -23,14 +23,14 @@ const TICKS_PER_SECOND: f64 = 100.0;
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running program; stopped when dropped, and by the kernel should xtask be killed.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     name: String,
 }
 
 impl Server {
     /// Starts a program; what it writes to standard error goes to `log`.
-    pub(super) fn start<A: AsRef<OsStr>>(
+    pub(crate) fn start<A: AsRef<OsStr>>(
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
         log: &Path,
@@ -45,7 +45,7 @@ impl Server {
     }
 
     /// Waits for its line `ready: ..`, and says where it listens: the first URL of that line.
-    pub(super) fn ready(&mut self, limit: Duration) -> Result<SocketAddr> {
+    pub(crate) fn ready(&mut self, limit: Duration) -> Result<SocketAddr> {
         let output = self.child.stdout.take().context("ready is asked for once")?;
         let (send, lines) = channel();
         // Goes on reading, so that the program never waits for room in the pipe.
@@ -66,7 +66,7 @@ impl Server {
     }
 
     /// Waits until it takes connections.
-    pub(super) fn listens(&self, address: SocketAddr, limit: Duration) -> Result<()> {
+    pub(crate) fn listens(&self, address: SocketAddr, limit: Duration) -> Result<()> {
         let stopwatch = Stopwatch::start();
         while TcpStream::connect(address).is_err() {
             if stopwatch.elapsed() > limit {
@@ -78,7 +78,7 @@ impl Server {
     }
 
     /// Bytes, from a line of `/proc/PID/status` in kB.
-    pub(super) fn memory(&self, line: &str) -> Result<f64> {
+    pub(crate) fn memory(&self, line: &str) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let value = status.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(':'));
         let kilobytes = value.and_then(|value| value.split_whitespace().next()?.parse::<f64>().ok());
@@ -86,11 +86,16 @@ impl Server {
     }
 
     /// User and system time of the process so far, in seconds.
-    pub(super) fn processor_seconds(&self) -> Result<f64> {
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
         let ticks: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
         Ok(ticks.iter().sum::<f64>() / TICKS_PER_SECOND)
+    }
+
+    /// Whether it has not ended by itself.
+    pub(crate) fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
     }
 
     fn stop(&mut self) -> Result<()> {
@@ -107,12 +112,12 @@ impl Drop for Server {
 }
 
 /// A free port of the loopback interface, for programs that cannot choose one by themselves.
-pub(super) fn free_address() -> Result<SocketAddr> {
+pub(crate) fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
 /// One request on a connection of its own; the whole response.
-pub(super) fn exchange(address: SocketAddr, request: &str) -> Result<Vec<u8>> {
+pub(crate) fn exchange(address: SocketAddr, request: &str) -> Result<Vec<u8>> {
     let mut socket = TcpStream::connect(address)?;
     socket.set_read_timeout(Some(EXCHANGE_LIMIT))?;
     socket.write_all(request.as_bytes())?;
