@@ -36,7 +36,15 @@ for (const signal of ["SIGINT", "SIGTERM"]) {
   });
 }
 
-async function finish() {
+let finishing;
+
+/** Ends what was started, once: who comes second, after the time is up, waits for it too. */
+function finish() {
+  finishing ??= end();
+  return finishing;
+}
+
+async function end() {
   clearTimeout(deadline);
   for (const end of endings.reverse().splice(0)) await Promise.resolve(end()).catch(() => {});
   console.log(`${passed} passed, ${failures.length} failed`);
