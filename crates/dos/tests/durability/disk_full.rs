@@ -26,19 +26,7 @@ fn write(connection: &mut Connection, number: usize) -> (Write, Response) {
     let body = serde_json::Value::Object(patch.clone()).to_string();
     let response = connection.call("PUT", &format!("/contact/{id}"), &headers, &body).unwrap();
     let outcome = answered(&response);
-    (
-        Write {
-            marker,
-            writer: 0,
-            entity: Some(id),
-            creates: true,
-            based_on: None,
-            respond_async: false,
-            patch,
-            outcome,
-        },
-        response,
-    )
+    (Write { marker, entity: Some(id), creates: true, patch, outcome, ..Write::default() }, response)
 }
 
 /// Writes until there is no room; every answer on the way must be one of the contract's.

@@ -177,10 +177,10 @@ impl Harness {
         tally.writes += writes.len();
         for write in writes {
             match write.outcome {
-                Outcome::Acknowledged { .. } => tally.acknowledged += 1,
+                Outcome::Acknowledged { .. } | Outcome::Deleted => tally.acknowledged += 1,
                 Outcome::Accepted { .. } => tally.accepted += 1,
-                Outcome::Refused(_) => tally.refused += 1,
-                Outcome::Unknown { .. } | Outcome::Strange(_) => {
+                Outcome::Refused(_) | Outcome::Never => tally.refused += 1,
+                Outcome::Unknown { .. } | Outcome::Strange(_) | Outcome::None => {
                     tally.unknown += 1;
                     tally.unknown_applied += usize::from(self.checker.is_applied(&write.marker));
                 }

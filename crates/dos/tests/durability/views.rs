@@ -41,6 +41,7 @@ impl Reader {
                         id: view.key.id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
                         version: view.version,
                         correlation: view.correlation.0.to_string(),
+                        label: None,
                         object: view.object.unwrap_or_default().to_vec(),
                     });
                 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::reads::{Read, Seen, digest};
-use crate::shared::history::{Outcome, Write, version};
+use crate::shared::history::{Outcome, Write, deleted_as, version};
 use crate::shared::http::{Connection, Response};
 use crate::shared::load::{SHARED, Writer};
 use crate::shared::random::Random;
@@ -23,6 +23,8 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(50);
 const IDLE_MAX: Duration = Duration::from_secs(5);
 /// Entities that readers look at, besides those that all writers change.
 const KNOWN_MAX: usize = 300;
+
+const TOKEN: &str = "consistency-token";
 
 /// One write, and when.
 pub(crate) struct Sent {
@@ -115,16 +117,30 @@ impl<'a> Load<'a> {
             let (gateway, begun) = (*gateway, self.clock.elapsed());
             let (write, lost) = writer.write(&mut kept.connection, (self.round, records.sent.len()), &mut random);
             let ended = self.clock.elapsed();
-            if let Outcome::Acknowledged { id, version, body, .. } = &write.outcome {
+            // What is told again is as it was then.
+            if let (Outcome::Acknowledged { id, version, body, .. }, false) = (&write.outcome, write.replayed) {
                 let seen = Seen::Version(*version, digest(body));
                 let (client, connected) = (number, kept.since);
-                records.reads.push(Read { client, gateway, id: Some(id.clone()), connected, begun, ended, seen });
-                self.remember(id);
+                let id = Some(id.clone());
+                self.remember(id.iter());
+                records.reads.push(Read {
+                    client,
+                    gateway,
+                    id: id.clone(),
+                    connected,
+                    begun,
+                    ended,
+                    seen,
+                    carried: false,
+                });
                 if random.below(4) == 0 {
-                    records.reads.push(self.get(number, gateway, kept, Some(id.clone())).0);
+                    records.reads.push(self.get(number, gateway, kept, id, &mut None).0);
                 }
             }
-            if lost || random.below(20) == 0 {
+            if write.outcome == Outcome::Deleted {
+                self.remember(write.entity.iter());
+            }
+            if lost || writer.repeats() || random.below(20) == 0 {
                 connected = None;
             }
             records.sent.push(Sent { write, gateway, begun, ended });
@@ -137,6 +153,8 @@ impl<'a> Load<'a> {
         let mut connections: Vec<Option<Kept>> = self.gateways.iter().map(|_| None).collect();
         let mut used = vec![Duration::ZERO; connections.len()];
         let mut records = Records::default();
+        // Every other one takes along the token of the last answer, to whichever gateway it goes.
+        let mut token = (number % 2 == 1).then(String::new);
         while !self.is_over() {
             Self::think(&mut random, READER_THINKS_MS);
             let gateway = random.below(self.gateways.len());
@@ -146,12 +164,14 @@ impl<'a> Load<'a> {
                 connections[gateway] = None;
             }
             let (read, lost) = match &mut connections[gateway] {
-                Some(kept) => self.get(number, gateway, kept, id),
+                Some(kept) => self.get(number, gateway, kept, id, &mut token),
                 none => match self.connect(gateway) {
-                    Ok(kept) => self.get(number, gateway, none.insert(kept), id),
+                    Ok(kept) => self.get(number, gateway, none.insert(kept), id, &mut token),
                     Err(error) => {
                         let (seen, ended) = (Seen::Failed(error.to_string()), self.clock.elapsed());
-                        (Read { client: number, gateway, id, connected: begun, begun, ended, seen }, true)
+                        let read =
+                            Read { client: number, gateway, id, connected: begun, begun, ended, seen, carried: false };
+                        (read, true)
                     }
                 },
             };
@@ -170,9 +190,9 @@ impl<'a> Load<'a> {
         Ok(Kept { connection: Connection::open(self.gateways[gateway])?, since })
     }
 
-    fn remember(&self, id: &str) {
+    fn remember<'b>(&self, ids: impl Iterator<Item = &'b String>) {
         let mut known = self.known.lock().unwrap();
-        known.push_back(id.to_owned());
+        known.extend(ids.cloned());
         if known.len() > KNOWN_MAX {
             known.pop_front();
         }
@@ -191,21 +211,41 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// One read, and whether the connection is lost.
-    fn get(&self, client: usize, gateway: usize, kept: &mut Kept, id: Option<String>) -> (Read, bool) {
+    /// One read, and whether the connection is lost. A token, where the client has one, is sent, and the answer's taken.
+    fn get(
+        &self,
+        client: usize,
+        gateway: usize,
+        kept: &mut Kept,
+        id: Option<String>,
+        token: &mut Option<String>,
+    ) -> (Read, bool) {
         let path = id.as_ref().map_or("/contact?limit=5".to_owned(), |id| format!("/contact/{id}"));
         let begun = self.clock.elapsed();
-        let answer = kept.connection.call("GET", &path, &[], "");
+        let sent: Vec<_> =
+            token.iter().filter(|token| !token.is_empty()).map(|token| (TOKEN, token.as_str())).collect();
+        let answer = kept.connection.call("GET", &path, &sent, "");
         let ended = self.clock.elapsed();
         let seen = match &answer {
             Ok(response) => seen(response, id.is_none()),
             Err(lost) => Seen::Failed(format!("{lost:?}")),
         };
-        (Read { client, gateway, id, connected: kept.since, begun, ended, seen }, answer.is_err())
+        let told = answer.as_ref().ok().and_then(|response| response.header(TOKEN));
+        let carried = token.is_some();
+        if let (Some(token), Some(told)) = (token, told) {
+            told.clone_into(token);
+        }
+        (Read { client, gateway, id, connected: kept.since, begun, ended, seen, carried }, answer.is_err())
     }
 }
 
 fn seen(response: &Response, is_list: bool) -> Seen {
+    if let (410, false, Some(version)) = (response.status, is_list, deleted_as(response)) {
+        return Seen::Version(version, digest(&[]));
+    }
+    if response.status == 503 && response.json()["type"] == "/problem/behind" {
+        return Seen::Behind;
+    }
     match (response.status, is_list, version(response)) {
         (200, true, _) => Seen::List,
         (200, false, Some(version)) => Seen::Version(version, digest(&response.body)),

@@ -1,13 +1,14 @@
 //! Whether what clients were shown is the history, and never went back.
 //!
 //! What one client was shown by one gateway is compared: a gateway that was killed and is back must know at least what it
-//! showed before, for it is ready only once it has read the topic to its end. Where clients carry a token from gateway to
-//! gateway, all of them are one: the place for that is [`Shown::place`].
+//! showed before, for it is ready only once it has read the topic to its end. To a client that carries its token from gateway
+//! to gateway, all of them are one.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
+use crate::cluster::ON_DEMAND;
 use crate::shared::check::{Kind, Violation};
 use crate::shared::history::Version;
 
@@ -23,12 +24,16 @@ pub(crate) struct Read {
     pub(crate) begun: Duration,
     pub(crate) ended: Duration,
     pub(crate) seen: Seen,
+    /// The client takes its token from gateway to gateway.
+    pub(crate) carried: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
-    /// This version, whose bytes have this digest.
+    /// This version, whose bytes have this digest; a deletion has none.
     Version(u64, u64),
+    /// The gateway has not come as far as the client's token within its wait.
+    Behind,
     /// Nothing is there.
     Nothing,
     /// A list.
@@ -52,9 +57,9 @@ pub(crate) fn digest(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The latest that each client was shown.
+/// The latest that each client was shown, by each gateway, and by all where it carries its token.
 #[derive(Default)]
-pub(crate) struct Shown(HashMap<(usize, usize, String), u64>);
+pub(crate) struct Shown(HashMap<(usize, Option<usize>, String), u64>);
 
 impl Shown {
     /// Checks the reads of a round; those of one client in their order.
@@ -73,16 +78,27 @@ impl Shown {
                     }
                     continue;
                 }
+                Seen::Behind if read.carried => continue,
+                Seen::Behind => {
+                    broken(Kind::FailedRead, format!("{place}: behind a token that was not sent"));
+                    continue;
+                }
                 Seen::List => continue,
                 Seen::Nothing => 0,
                 Seen::Version(version, _) => *version,
             };
             let Some(id) = &read.id else { continue };
-            let shown = self.0.entry(Self::place(read, id)).or_default();
-            if version < *shown {
-                broken(Kind::Backwards, format!("{place}: {id} version {version} after {shown}"));
+            for gateway in [Some(*gateway), None].into_iter().filter(|gateway| gateway.is_some() || read.carried) {
+                let shown = self.0.entry((*client, gateway, id.clone())).or_default();
+                if version < *shown {
+                    let whose = if gateway.is_none() { " by its token" } else { "" };
+                    broken(Kind::Backwards, format!("{place}: {id} version {version} after {shown}{whose}"));
+                }
+                // What a data store told a gateway that has no views may be ahead of its token: docs/adr/0016.
+                if gateway.is_some() || read.gateway != ON_DEMAND {
+                    *shown = version.max(*shown);
+                }
             }
-            *shown = version.max(*shown);
             if let Seen::Version(_, seen) = read.seen
                 // Those of earlier rounds were compared then.
                 && let Some(written) = known.get(&(id.as_str(), version))
@@ -95,11 +111,6 @@ impl Shown {
             }
         }
         violations
-    }
-
-    /// Whose reads are compared with one another.
-    fn place(read: &Read, id: &str) -> (usize, usize, String) {
-        (read.client, read.gateway, id.to_owned())
     }
 }
 
@@ -115,7 +126,7 @@ mod tests {
 
     fn read(client: usize, gateway: usize, at: u64, seen: Seen) -> Read {
         let (begun, ended) = (Duration::from_secs(at), Duration::from_secs(at + 1));
-        Read { client, gateway, id: Some("a".to_owned()), connected: begun, begun, ended, seen }
+        Read { client, gateway, id: Some("a".to_owned()), connected: begun, begun, ended, seen, carried: false }
     }
 
     fn seen(version: u64) -> Seen {
@@ -131,6 +142,7 @@ mod tests {
             id: "a".to_owned(),
             version,
             correlation: format!("c{version}"),
+            label: None,
             object: object(version),
         };
         (1..=3).map(version).collect()
@@ -159,6 +171,18 @@ mod tests {
         assert_eq!(kinds(&mut shown, &[read(1, 0, 1, seen(2)), read(1, 0, 2, seen(1))], &[]), [Kind::Backwards]);
         assert_eq!(kinds(&mut shown, &[read(1, 0, 3, seen(1))], &[]), [Kind::Backwards]);
         assert_eq!(kinds(&mut shown, &[read(1, 0, 4, Seen::Nothing)], &[]), [Kind::Backwards]);
+    }
+
+    #[test]
+    fn what_a_client_that_carries_its_token_is_shown_by_another_gateway() {
+        let carried = |gateway, at, seen| Read { carried: true, ..read(1, gateway, at, seen) };
+        let reads = [carried(0, 1, seen(1)), carried(1, 2, Seen::Behind), carried(1, 3, seen(2))];
+        assert_eq!(kinds(&mut Shown::default(), &reads, &[]), []);
+        let reads = [carried(0, 1, seen(2)), carried(1, 2, seen(1))];
+        assert_eq!(kinds(&mut Shown::default(), &reads, &[]), [Kind::Backwards]);
+        let reads = [carried(ON_DEMAND, 1, seen(2)), carried(0, 2, seen(1)), carried(ON_DEMAND, 3, seen(1))];
+        assert_eq!(kinds(&mut Shown::default(), &reads, &[]), [Kind::Backwards], "at one gateway it never goes back");
+        assert_eq!(kinds(&mut Shown::default(), &[read(1, 0, 1, Seen::Behind)], &[]), [Kind::FailedRead]);
     }
 
     #[test]

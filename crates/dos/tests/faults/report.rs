@@ -55,7 +55,7 @@ impl Row {
             let write = &sent.write;
             row.answer_longest = row.answer_longest.max(sent.ended - sent.begun);
             match &write.outcome {
-                Outcome::Acknowledged { .. } => row.acknowledged += 1,
+                Outcome::Acknowledged { .. } | Outcome::Deleted => row.acknowledged += 1,
                 Outcome::Accepted { .. } if write.respond_async => row.asked_async += 1,
                 Outcome::Accepted { .. } => {
                     row.pending += 1;
@@ -67,7 +67,7 @@ impl Row {
                     row.in_doubt.push(write.marker.clone());
                     *(if operation.is_some() { &mut row.unknown } else { &mut row.lost }) += 1;
                 }
-                Outcome::Strange(_) => {}
+                Outcome::Never | Outcome::Strange(_) | Outcome::None => {}
             }
         }
         row.reads = records.reads.len();

@@ -9,6 +9,7 @@ use crate::fault::{Done, Kind as Fault, inject};
 use crate::load::{Load, Records, Sent, WRITERS};
 use crate::reads::{Outage, Shown};
 use crate::report::{Report, Row};
+use crate::shared::check::again::as_one;
 use crate::shared::check::{Checker, Kind, Violation};
 use crate::shared::history::{Found, Outcome, Write};
 use crate::shared::http::Connection;
@@ -101,7 +102,7 @@ fn nothing_is_lost_whatever_dies() {
     let (begun, cluster) = (Instant::now(), Cluster::start());
     println!("everything is up after {:.1} s", begun.elapsed().as_secs_f64());
     let wait = (WRITE_WAIT * plan.patience).as_secs();
-    let writers = (0..WRITERS).map(|number| Writer::new(number, plan.seed).waiting(wait)).collect();
+    let writers = (0..WRITERS).map(|number| Writer::new(number, plan.seed).waiting(wait).thorough()).collect();
     let (checker, shown, history) = (Checker::default(), Shown::default(), History::default());
     let report = Report::new(plan.seed, plan.patience);
     let mut run = Run { plan, cluster, writers, history, checker, shown, report, broken: 0 };
@@ -151,6 +152,8 @@ impl Run {
         violations.extend(by_fault(fault, done, &records.sent, patience));
         let mut writes: Vec<Write> = records.sent.into_iter().map(|sent| sent.write).collect();
         settle(&self.cluster, &mut writes);
+        let (writes, broken) = as_one(writes);
+        violations.extend(broken);
         self.read_topic();
         let (versions, broken) = self.history.round();
         violations.extend(broken);
@@ -257,7 +260,7 @@ fn settle(cluster: &Cluster, writes: &mut [Write]) {
                 (200, Some("succeeded")) => Some(true),
                 (200, Some("failed")) => Some(false),
                 // The last word: the command never came to the store.
-                (404, _) if !was_accepted => break Outcome::Refused(404),
+                (404, _) if !was_accepted => break Outcome::Never,
                 (404, _) => None,
                 _ if begun.elapsed() > OPERATION_MAX => None,
                 _ => {
@@ -277,10 +280,7 @@ fn get_all(cluster: &Cluster, gateway: usize, ids: &[&str]) -> HashMap<String, F
         let mut found = Vec::new();
         for id in ids {
             let answer = connection.call("GET", &format!("/contact/{id}"), &[], "").unwrap();
-            if answer.status == 200 {
-                let etag = answer.header("etag").unwrap_or_default().to_owned();
-                found.push(((*id).to_owned(), Found { etag, body: answer.body }));
-            }
+            found.extend(Found::of(answer).map(|found| ((*id).to_owned(), found)));
         }
         found
     };
@@ -296,16 +296,7 @@ mod tests {
     use super::*;
 
     fn sent(begun: u64, ended: u64, outcome: Outcome) -> Sent {
-        let write = Write {
-            marker: "m-1".to_owned(),
-            writer: 0,
-            entity: None,
-            creates: true,
-            based_on: None,
-            respond_async: false,
-            patch: serde_json::Map::new(),
-            outcome,
-        };
+        let write = Write { marker: "m-1".to_owned(), creates: true, outcome, ..Write::default() };
         Sent { write, gateway: 0, begun: Duration::from_secs(begun), ended: Duration::from_secs(ended) }
     }
 

@@ -78,7 +78,7 @@ mod tests {
 
     fn record(version: u64) -> Version {
         let (correlation, object) = (format!("c{version}"), version.to_string().into_bytes());
-        Version { id: "a".to_owned(), version, correlation, object }
+        Version { id: "a".to_owned(), version, correlation, label: None, object }
     }
 
     fn round(history: &mut History, records: Vec<Version>) -> (Vec<u64>, Vec<Kind>) {

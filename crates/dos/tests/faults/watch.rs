@@ -1,10 +1,11 @@
 //! What is seen of the brokers from outside, without a proxy: replicas, the group of stores, the topic of views.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use contract::Topic;
 use contract::wire::cloudevents;
+use contract::{Record, Topic};
 use dos::env::System;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -22,8 +23,11 @@ const BATCH: usize = 1000;
 pub(crate) struct Watch {
     asker: BaseConsumer,
     stream: Kafka,
-    /// Of the topic of views, per partition, what is read next.
+    /// Of the topics of views and commands, per partition, what is read next.
     next: Vec<u64>,
+    next_commands: Vec<u64>,
+    /// The label of the request, by its command.
+    labels: HashMap<String, String>,
     runtime: Runtime,
 }
 
@@ -36,7 +40,8 @@ impl Watch {
             let _inside = runtime.enter();
             Kafka::open(options, Arc::new(System::new())).unwrap()
         };
-        Self { asker, stream, next: Vec::new(), runtime }
+        let (next, next_commands, labels) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { asker, stream, next, next_commands, labels, runtime }
     }
 
     /// Why not all replicas of all partitions are in sync.
@@ -70,38 +75,51 @@ impl Watch {
 
     /// What came to the topic of views since the last time, those of a partition in their order.
     pub(crate) fn views(&mut self) -> Vec<Version> {
-        let partitions = self.partitions();
-        self.next.resize(partitions as usize, 0);
-        let mut versions = Vec::new();
-        let Self { stream, next, runtime, .. } = self;
-        runtime.block_on(async {
-            let bounds = stream.bounds(Topic::Views).await.unwrap();
-            for ((partition, next), bounds) in (0..).zip(next).zip(bounds) {
-                if *next >= bounds.end {
-                    continue;
-                }
-                let mut tail = stream.tail(Topic::Views, partition, *next).await.unwrap();
-                while *next < bounds.end {
-                    let records = tail.next(BATCH).await.unwrap();
-                    if records.is_empty() {
-                        *next = bounds.end;
-                    }
-                    for stored in records {
-                        *next = stored.offset + 1;
-                        if stored.record.is_about_stream() {
-                            continue;
-                        }
-                        let view = cloudevents::decode_view(&stored.record).unwrap();
-                        versions.push(Version {
-                            id: view.key.id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
-                            version: view.version,
-                            correlation: view.correlation.0.to_string(),
-                            object: view.object.unwrap_or_default().to_vec(),
-                        });
-                    }
+        // A command is there before what it leads to: its view is read first.
+        let views = self.runtime.block_on(read(&self.stream, Topic::Views, &mut self.next));
+        for record in self.runtime.block_on(read(&self.stream, Topic::Commands, &mut self.next_commands)) {
+            let text = |name| record.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+            if let (Some(command), Some(label)) = (text("ce_correlationid"), text("ce_requestid")) {
+                self.labels.insert(command, label);
+            }
+        }
+        let version = |record: Record| {
+            let view = cloudevents::decode_view(&record).unwrap();
+            let correlation = view.correlation.0.to_string();
+            Version {
+                id: view.key.id.map(|id| id.as_str().to_owned()).unwrap_or_default(),
+                version: view.version,
+                label: self.labels.get(&correlation).cloned(),
+                correlation,
+                object: view.object.unwrap_or_default().to_vec(),
+            }
+        };
+        views.into_iter().map(version).collect()
+    }
+}
+
+/// Reads a topic on to its end.
+async fn read(stream: &Kafka, topic: Topic, next: &mut Vec<u64>) -> Vec<Record> {
+    let bounds = stream.bounds(topic).await.unwrap();
+    next.resize(bounds.len(), 0);
+    let mut found = Vec::new();
+    for ((partition, next), bounds) in (0..).zip(next).zip(bounds) {
+        if *next >= bounds.end {
+            continue;
+        }
+        let mut tail = stream.tail(topic, partition, *next).await.unwrap();
+        while *next < bounds.end {
+            let records = tail.next(BATCH).await.unwrap();
+            if records.is_empty() {
+                *next = bounds.end;
+            }
+            for stored in records {
+                *next = stored.offset + 1;
+                if !stored.record.is_about_stream() {
+                    found.push(stored.record);
                 }
             }
-        });
-        versions
+        }
     }
+    found
 }

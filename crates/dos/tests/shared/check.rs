@@ -1,7 +1,8 @@
 //! Whether what the program has is what it acknowledged: a pure function of writes, topic and answers to `GET`.
 //!
-//! Every version of an entity must be the one before it with exactly one write's fields merged in. A write is found in
-//! a version by its marker, so one that was applied twice, or never asked for, cannot hide.
+//! Every version of an entity must be the one before it with exactly one write's fields merged in, or its deletion by one
+//! write. A write is found in a version by its marker, so one that was applied twice, or never asked for, cannot hide. What
+//! was sent several times under an idempotency key is one write here (`again`).
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::shared::history::{Found, Outcome, Version, Write, version_of};
 
+pub(crate) mod again;
 mod tests;
 
 /// How markers begin; no other text in a test does.
@@ -60,6 +62,14 @@ struct Entity {
     fields: Map<String, Value>,
     /// Of this version, where it was acknowledged.
     etag: Option<String>,
+    /// It was deleted with some version.
+    was_deleted: bool,
+}
+
+impl Entity {
+    fn is_live(&self) -> bool {
+        !self.object.is_empty()
+    }
 }
 
 /// Checks round after round on the same data.
@@ -75,7 +85,7 @@ pub(crate) struct Checker {
 impl Checker {
     /// Entities that must be there.
     pub(crate) fn entities(&self) -> usize {
-        self.entities.len()
+        self.entities.values().filter(|entity| entity.is_live()).count()
     }
 
     /// Whether a write of an earlier or this round was applied.
@@ -132,7 +142,12 @@ impl Checker {
             self.broken(Kind::Doubled, format!("{place}: command {} made another version", version.correlation));
         }
         let fields: Map<String, Value> = serde_json::from_slice(&version.object).unwrap_or_default();
-        let marker = self.marker_of(&place, before.as_ref().map(|entity| &entity.fields), &fields);
+        let marker = if version.object.is_empty() {
+            // A deletion sets nothing.
+            version.label.clone()
+        } else {
+            self.marker_of(&place, before.as_ref().map(|entity| &entity.fields), &fields)
+        };
         let mut etag = None;
         if let Some(marker) = marker {
             match writes.get(marker.as_str()) {
@@ -146,7 +161,8 @@ impl Checker {
                 self.broken(Kind::Doubled, format!("{place}: {marker} is in {id} version {number} already"));
             }
         }
-        let entity = Entity { version: version.version, object: version.object.clone(), fields, etag };
+        let was_deleted = version.object.is_empty() || before.is_some_and(|entity| entity.was_deleted);
+        let entity = Entity { version: version.version, object: version.object.clone(), fields, etag, was_deleted };
         self.entities.insert(version.id.clone(), entity);
     }
 
@@ -178,14 +194,18 @@ impl Checker {
         fields: &Map<String, Value>,
     ) {
         let marker = &write.marker;
-        if write.entity.as_ref().is_some_and(|entity| *entity != version.id) || write.creates != (version.version == 1)
-        {
+        let (before, deletes) = (before.filter(|entity| entity.is_live()), version.object.is_empty());
+        let elsewhere = write.entity.as_ref().is_some_and(|entity| *entity != version.id);
+        if elsewhere || write.creates != before.is_none() || write.deletes != deletes {
             self.broken(Kind::Effect, format!("{place}: {marker} was not meant for it"));
         }
         if let Some(etag) = &write.based_on
             && version_of(etag) != Some(version.version - 1)
         {
             self.broken(Kind::Condition, format!("{place}: {marker} was to be done on {etag} only"));
+        }
+        if deletes {
+            return;
         }
         let id = Value::from(version.id.as_str());
         for (name, value) in fields {
@@ -218,15 +238,20 @@ impl Checker {
                 }
                 (*number == version.version).then(|| etag.clone())
             }
-            Outcome::Refused(status) => {
-                self.broken(Kind::Ghost, format!("{place}: {marker} was refused with {status}"));
+            Outcome::Refused(_) | Outcome::Never => {
+                self.broken(Kind::Ghost, format!("{place}: {marker} was refused: {:?}", write.outcome));
                 None
             }
             Outcome::Accepted { succeeded: Some(false), operation } => {
                 self.broken(Kind::Ghost, format!("{place}: {marker} failed, says {operation}"));
                 None
             }
-            Outcome::Accepted { .. } | Outcome::Unknown { .. } | Outcome::Strange(_) => None,
+            // Whether it was a deletion, `effect` says.
+            Outcome::Deleted
+            | Outcome::Accepted { .. }
+            | Outcome::Unknown { .. }
+            | Outcome::Strange(_)
+            | Outcome::None => None,
         }
     }
 
@@ -235,6 +260,9 @@ impl Checker {
         match &write.outcome {
             Outcome::Acknowledged { id, version, .. } if !self.is_applied(marker) => {
                 self.broken(Kind::Lost, format!("{marker} was acknowledged as {id} version {version}"));
+            }
+            Outcome::Deleted if !self.is_applied(marker) => {
+                self.broken(Kind::Lost, format!("{marker} was acknowledged as a deletion"));
             }
             Outcome::Accepted { operation, succeeded: None } => {
                 self.broken(Kind::Lost, format!("{marker} was accepted, and {operation} has no outcome"));
@@ -251,10 +279,19 @@ impl Checker {
     /// of those on one version, is seen in the versions (`effect`); here, that the others had a reason to be refused.
     fn conditions(&mut self, writes: &[Write]) {
         for write in writes {
-            let Write { marker, entity: Some(id), outcome: Outcome::Refused(412), based_on, .. } = write else {
+            let Write { marker, entity: Some(id), outcome: Outcome::Refused(status @ (410 | 412)), based_on, .. } =
+                write
+            else {
                 continue;
             };
-            let version = self.entities.get(id).map(|entity| entity.version);
+            let entity = self.entities.get(id);
+            let version = entity.map(|entity| entity.version);
+            if *status == 410 {
+                if entity.is_none_or(|entity| !entity.was_deleted) {
+                    self.broken(Kind::Condition, format!("{marker} found {id} deleted, which it never was"));
+                }
+                continue;
+            }
             let expected = based_on.as_deref().and_then(version_of);
             if version.is_none() || version == expected {
                 self.broken(
@@ -265,10 +302,15 @@ impl Checker {
         }
     }
 
-    /// A writer waits for each answer, so what it wrote to one entity came in that order.
+    /// A writer waits for each answer, so what it wrote to one entity came in that order, and is not unheard of later.
     fn order(&mut self, writes: &[Write]) {
         let mut last: HashMap<(usize, &str), u64> = HashMap::new();
         for write in writes {
+            if let (Outcome::Refused(404), Some(id)) = (&write.outcome, &write.entity)
+                && last.contains_key(&(write.writer, id.as_str()))
+            {
+                self.broken(Kind::Order, format!("{} found no {id}, which its writer had written", write.marker));
+            }
             let Outcome::Acknowledged { id, version, .. } = &write.outcome else { continue };
             if let Some(before) = last.insert((write.writer, id.as_str()), *version)
                 && before >= *version

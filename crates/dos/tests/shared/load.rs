@@ -16,6 +16,8 @@ const OWN_MAX: usize = 40;
 pub(crate) const SHARED: usize = 4;
 /// A text that takes a record over several pages now and then.
 const LARGE_BYTES: usize = 40_000;
+/// How often a write is sent again under its key.
+const AGAIN_MAX: usize = 4;
 const RESPOND_ASYNC: (&str, &str) = ("prefer", "respond-async");
 const FIELDS: [&str; 5] = ["url", "email", "position", "social_facebook", "phonenumber"];
 
@@ -28,9 +30,16 @@ pub(crate) struct Writer {
     etags: HashMap<String, String>,
     /// `Prefer` of writes that do not choose another.
     prefer: Option<String>,
+    /// It deletes, creates anew, and sends writes again under their key.
+    thorough: bool,
+    /// Of its own, those that it has deleted.
+    deleted: Vec<String>,
+    /// A write that is sent again, and how often it may be.
+    again: Option<(Step, String, usize)>,
 }
 
 /// A write before it is sent.
+#[derive(Clone, Default)]
 struct Step {
     method: &'static str,
     path: String,
@@ -40,11 +49,26 @@ struct Step {
     headers: Vec<(&'static str, &'static str)>,
     /// `If-Match`.
     based_on: Option<String>,
+    deletes: bool,
+    keyed: bool,
 }
 
 impl Writer {
     pub(crate) fn new(number: usize, seed: u64) -> Self {
-        Self { number, seed, own: Vec::new(), etags: HashMap::new(), prefer: None }
+        let (own, deleted, etags) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { number, seed, own, etags, prefer: None, thorough: false, deleted, again: None }
+    }
+
+    /// Deletes, creates anew, and sends some writes under an idempotency key, again and again until it knows what became of
+    /// them, and some once more.
+    pub(crate) fn thorough(mut self) -> Self {
+        self.thorough = true;
+        self
+    }
+
+    /// Whether it goes on with a write that it has sent before: at another gateway, so that there are two.
+    pub(crate) fn repeats(&self) -> bool {
+        self.again.is_some()
     }
 
     /// Waits so long for each answer, and not as long as the gateway would have it.
@@ -75,27 +99,67 @@ impl Writer {
         (round, number): (usize, usize),
         random: &mut Random,
     ) -> (Write, bool) {
-        let marker = format!("{MARKER}{round}-{}-{number}", self.number);
-        let step = self.step(&marker, round, number, random);
-        let body = Value::Object(step.patch.clone()).to_string();
+        let (step, marker, left) = self.again.take().unwrap_or_else(|| {
+            let marker = format!("{MARKER}{round}-{}-{number}", self.number);
+            let mut step = self.step(&marker, round, number, random);
+            step.keyed = self.thorough && number >= SHARED && random.below(6) == 0;
+            (step, marker, AGAIN_MAX)
+        });
+        let body = if step.deletes { String::new() } else { Value::Object(step.patch.clone()).to_string() };
         let respond_async = step.headers.contains(&RESPOND_ASYNC);
+        let key = format!("the-key-of-{}-{marker}", self.seed);
         let mut headers: Vec<(&str, &str)> = step.headers.clone();
+        headers.push(("x-request-id", &marker));
+        headers.extend(step.keyed.then_some(("idempotency-key", key.as_str())));
         headers.extend(step.based_on.as_deref().map(|etag| ("if-match", etag)));
         headers.extend(self.prefer.as_deref().filter(|_| !respond_async).map(|prefer| ("prefer", prefer)));
         let answer = connection.call(step.method, &step.path, &headers, &body);
+        let replayed = answer.as_ref().is_ok_and(|response| response.header("idempotent-replayed").is_some());
         let outcome = outcome(&answer);
-        if let Outcome::Acknowledged { id, etag, .. } = &outcome {
-            self.etags.insert(id.clone(), etag.clone());
-            if step.creates && !id.starts_with("shared") {
-                self.own.push(id.clone());
-            }
-            if self.own.len() > OWN_MAX {
-                self.etags.remove(&self.own.swap_remove(random.below(OWN_MAX)));
-            }
+        if !replayed {
+            self.learn(&step, &outcome, random);
         }
-        let Step { entity, creates, patch, based_on, .. } = step;
-        let write = Write { marker, writer: self.number, entity, creates, based_on, respond_async, patch, outcome };
+        let is_known = matches!(outcome, Outcome::Acknowledged { .. } | Outcome::Deleted | Outcome::Refused(..500));
+        if step.keyed && left > 0 && (!is_known || random.below(2) == 0) {
+            self.again = Some((step.clone(), marker.clone(), left - 1));
+        }
+        let Step { entity, creates, patch, based_on, deletes, keyed, .. } = step;
+        let writer = self.number;
+        let write = Write {
+            marker,
+            writer,
+            entity,
+            creates,
+            deletes,
+            keyed,
+            replayed,
+            based_on,
+            respond_async,
+            patch,
+            outcome,
+        };
         (write, answer.is_err())
+    }
+
+    /// Goes on with what it was told.
+    fn learn(&mut self, step: &Step, outcome: &Outcome, random: &mut Random) {
+        match outcome {
+            Outcome::Acknowledged { id, etag, .. } => {
+                self.etags.insert(id.clone(), etag.clone());
+                if step.creates && !id.starts_with("shared") {
+                    self.deleted.retain(|deleted| deleted != id);
+                    self.own.push(id.clone());
+                }
+                if self.own.len() > OWN_MAX {
+                    self.etags.remove(&self.own.swap_remove(random.below(OWN_MAX)));
+                }
+            }
+            Outcome::Deleted => {
+                let own = step.entity.iter().filter(|id| !id.starts_with("shared"));
+                self.deleted.extend(own.cloned());
+            }
+            _ => {}
+        }
     }
 
     fn step(&self, marker: &str, round: usize, number: usize, random: &mut Random) -> Step {
@@ -103,6 +167,9 @@ impl Writer {
         if number < SHARED {
             // All at once: one makes it, the others are refused.
             return create_at(shared(number), marker);
+        }
+        if self.thorough && random.below(12) == 0 {
+            return self.end_or_begin(marker, shared(random.below(SHARED)), random);
         }
         let choice = random.below(100);
         match choice {
@@ -135,6 +202,20 @@ impl Writer {
         }
     }
 
+    /// Deletes something, or creates what was deleted.
+    fn end_or_begin(&self, marker: &str, shared: String, random: &mut Random) -> Step {
+        match (random.below(10), &self.own[..], &self.deleted[..]) {
+            (0, ..) => delete(shared),
+            (1, ..) => create_at(shared, marker),
+            (2..6, _, [.., last]) => create_at(last.clone(), marker),
+            (_, [], _) => delete(format!("missing-{marker}")),
+            (choice, own, _) => {
+                let step = delete(own[random.below(own.len())].clone());
+                if choice == 9 { self.on_what_it_knows(step) } else { step }
+            }
+        }
+    }
+
     /// The same on condition that the entity is as this writer last heard.
     fn on_what_it_knows(&self, step: Step) -> Step {
         let based_on = step.entity.as_ref().and_then(|id| self.etags.get(id)).cloned();
@@ -155,7 +236,12 @@ fn create_at(id: String, marker: &str) -> Step {
     let patch = Map::from_iter([("name".to_owned(), json!(marker))]);
     let headers = vec![("if-none-match", "*")];
     let path = format!("/contact/{id}");
-    Step { method: "PUT", path, entity: Some(id), creates: true, patch, headers, based_on: None }
+    Step { method: "PUT", path, entity: Some(id), creates: true, patch, headers, ..Step::default() }
+}
+
+fn delete(id: String) -> Step {
+    let path = format!("/contact/{id}");
+    Step { method: "DELETE", path, entity: Some(id), deletes: true, ..Step::default() }
 }
 
 fn merge(id: String, marker: &str, random: &mut Random) -> Step {
@@ -169,5 +255,5 @@ fn merge(id: String, marker: &str, random: &mut Random) -> Step {
         _ => {}
     }
     let path = format!("/contact/{id}");
-    Step { method: "PUT", path, entity: Some(id), creates: false, patch, headers: Vec::new(), based_on: None }
+    Step { method: "PUT", path, entity: Some(id), patch, ..Step::default() }
 }

@@ -50,7 +50,7 @@ pub(crate) enum What {
     Exists(u64),
     /// It was deleted, with this version.
     Gone(u64),
-    /// The client's own deletion is done.
+    /// The deletion that the request with this label asked for is done.
     Removed(String),
     Absent,
 }

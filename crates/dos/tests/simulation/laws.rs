@@ -212,6 +212,9 @@ impl Laws<'_> {
     /// What the data store told of an entity is no older than what anybody knew before they asked.
     fn decisions(&mut self) {
         for seen in self.history.seen.iter().filter(|seen| seen.decided) {
+            if !self.tells(seen) {
+                continue;
+            }
             let Seen { key, began, what, .. } = seen;
             let (version, known) = (self.version(seen), self.known(key, *began));
             if !matches!(what, What::Object { .. }) && version < known {
@@ -232,12 +235,15 @@ impl Laws<'_> {
         match &seen.what {
             What::Object { bytes, .. } => self.published.by_bytes.get(&(seen.key.clone(), bytes.clone())).copied(),
             What::Exists(version) | What::Gone(version) => Some(*version),
-            What::Removed(marker) => {
-                let places = self.published.by_marker.get(marker)?;
-                places.iter().find(|(key, _)| *key == seen.key).map(|(_, version)| *version)
-            }
+            What::Removed(label) => self.published.by_label.get(label).map(|(_, version)| *version),
             What::Absent => None,
         }
+    }
+
+    /// Whether it tells of a state at all: a command that came twice and had been done under its key before is answered from
+    /// its own outcome, as what was done then.
+    fn tells(&self, seen: &Seen) -> bool {
+        !matches!(seen.what, What::Removed(_)) || self.version(seen).is_some()
     }
 
     /// Whether a version of an entity is its deletion; none where there is no such version.
@@ -281,6 +287,9 @@ impl Laws<'_> {
     fn reads(&mut self) {
         let mut floors: BTreeMap<(usize, Option<u64>, &str), u64> = BTreeMap::new();
         for seen in &self.history.seen {
+            if !self.tells(seen) {
+                continue;
+            }
             let Seen { client, incarnation, key, what, carried, covered, .. } = seen;
             let version = self.version(seen);
             let place = format!("client {client}, gateway {incarnation}, {key}");

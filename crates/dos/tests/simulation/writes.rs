@@ -131,7 +131,7 @@ impl Visitor {
                         End::Done(told.response.into_body())
                     }
                     204 => {
-                        let what = What::Removed(marker.clone());
+                        let what = What::Removed(label.clone());
                         id.iter().filter(|_| !replayed).for_each(|id| self.saw(&told, id, what.clone(), true));
                         End::Deleted
                     }

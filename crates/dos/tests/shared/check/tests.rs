@@ -18,7 +18,7 @@ fn object(id: &str, name: &str, url: Option<&str>, version: u64) -> Vec<u8> {
 }
 
 fn version(id: &str, number: u64, correlation: &str, object: Vec<u8>) -> Version {
-    Version { id: id.to_owned(), version: number, correlation: correlation.to_owned(), object }
+    Version { id: id.to_owned(), version: number, correlation: correlation.to_owned(), label: None, object }
 }
 
 fn acknowledged(id: &str, version: u64, body: Vec<u8>) -> Outcome {
@@ -29,7 +29,7 @@ fn write(marker: &str, entity: Option<&str>, patch: &Value, outcome: Outcome) ->
     let entity = entity.map(str::to_owned);
     let creates = patch.get("name").is_some();
     let (marker, patch) = (marker.to_owned(), fields(patch));
-    Write { marker, writer: 0, entity, creates, based_on: None, respond_async: false, patch, outcome }
+    Write { marker, entity, creates, patch, outcome, ..Write::default() }
 }
 
 /// Entity `a`: created by m-1, changed by m-2 and by m-3, whose answer was lost; m-4 was refused.
@@ -237,4 +237,65 @@ fn a_condition_on_a_version_that_was_passed_over_or_that_held_and_was_refused() 
     history.writes.pop();
     history.writes[2].based_on = Some("\"1-ab\"".to_owned());
     assert_eq!(history.kinds(), [Kind::Condition], "two writes on version 1");
+}
+
+fn deletion(marker: &str, outcome: Outcome) -> Write {
+    Write { deletes: true, ..write(marker, Some("a"), &json!({}), outcome) }
+}
+
+/// Entity `a` after version 3: deleted by m-5 and created anew by m-6.
+fn created_anew() -> History {
+    let mut history = History::good();
+    history.writes.push(deletion("m-5", Outcome::Deleted));
+    let anew = object("a", "m-6", None, 5);
+    history.writes.push(write("m-6", Some("a"), &json!({"name": "m-6"}), acknowledged("a", 5, anew.clone())));
+    let gone = Version { label: Some("m-5".to_owned()), ..version("a", 4, "c5", Vec::new()) };
+    history.versions.extend([gone, version("a", 5, "c6", anew.clone())]);
+    history.found.insert("a".to_owned(), Found { etag: "\"5-ab\"".to_owned(), body: anew });
+    history
+}
+
+#[test]
+fn a_deletion_and_what_is_created_anew() {
+    assert_eq!(created_anew().kinds(), []);
+    let mut history = created_anew();
+    history.writes.pop();
+    history.versions.pop();
+    history.found.insert("a".to_owned(), Found { etag: "\"4-deleted\"".to_owned(), body: Vec::new() });
+    history.writes.push(write("m-7", Some("a"), &json!({"url": "m-7"}), Outcome::Refused(410)));
+    assert_eq!(history.kinds(), []);
+    history.found.clear();
+    assert_eq!(history.kinds(), [Kind::Stale], "404 and not 410");
+}
+
+#[test]
+fn a_deletion_that_is_lost_or_that_nobody_asked_for() {
+    let mut history = History::good();
+    history.writes.push(deletion("m-5", Outcome::Deleted));
+    assert_eq!(history.kinds(), [Kind::Lost]);
+    let mut history = created_anew();
+    history.writes[4].outcome = Outcome::Refused(412);
+    assert_eq!(history.kinds(), [Kind::Ghost]);
+    let mut history = created_anew();
+    history.writes[4].deletes = false;
+    assert_eq!(history.kinds(), [Kind::Effect]);
+}
+
+#[test]
+fn a_version_that_begins_anew_and_a_change_of_what_was_deleted() {
+    let mut history = created_anew();
+    history.versions[4].version = 1;
+    assert!(history.kinds().contains(&Kind::Doubled));
+    let mut history = created_anew();
+    history.writes[5].creates = false;
+    assert_eq!(history.kinds(), [Kind::Effect]);
+}
+
+#[test]
+fn a_refusal_because_of_a_deletion_that_never_was() {
+    let mut history = History::good();
+    history.writes.push(write("m-5", Some("a"), &json!({"url": "m-5"}), Outcome::Refused(410)));
+    assert_eq!(history.kinds(), [Kind::Condition]);
+    history.writes[4].outcome = Outcome::Refused(404);
+    assert_eq!(history.kinds(), [Kind::Order], "its writer had written it");
 }
