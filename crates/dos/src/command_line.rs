@@ -49,6 +49,8 @@ enum Command {
     Doctor(tools::DoctorArgs),
     /// Print the OpenAPI 3.1 description of the API
     Openapi(OpenapiArgs),
+    /// Print the AsyncAPI 3.0 description of the topics and their messages
+    Asyncapi(AsyncapiArgs),
     /// Print every setting with its default and what it means
     Config,
 }
@@ -64,6 +66,19 @@ struct OpenapiArgs {
     /// Where clients reach the API
     #[arg(long, value_name = "URL", default_value = "")]
     public_url: String,
+}
+
+#[derive(Debug, Args)]
+struct AsyncapiArgs {
+    /// JSON instead of YAML
+    #[arg(long)]
+    json: bool,
+    /// Folder of entity types (TYPE.json) that replace or add to the embedded ones
+    #[arg(long, value_name = "DIR")]
+    entities: Option<PathBuf>,
+    /// What the topics' names begin with, as in the setting kafka.topic_prefix
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    topic_prefix: String,
 }
 
 impl CommandLine {
@@ -131,9 +146,11 @@ impl CommandLine {
             Command::Openapi(args) => {
                 let registry = settings::registry(args.entities.as_deref())?;
                 let document = gateway::openapi(&registry, &args.public_url, gateway::API_VERSION);
-                let text = if args.json { format!("{document:#}\n") } else { gateway::to_yaml(&document) };
-                std::io::stdout().lock().write_all(text.as_bytes())?;
-                Ok(ExitCode::SUCCESS)
+                print(&document, args.json)
+            }
+            Command::Asyncapi(args) => {
+                let registry = settings::registry(args.entities.as_deref())?;
+                print(&gateway::asyncapi(&registry, &args.topic_prefix, gateway::API_VERSION), args.json)
             }
             Command::Config => {
                 std::io::stdout().lock().write_all(DEFAULT_FILE.as_bytes())?;
@@ -141,6 +158,12 @@ impl CommandLine {
             }
         }
     }
+}
+
+fn print(document: &serde_json::Value, as_json: bool) -> anyhow::Result<ExitCode> {
+    let text = if as_json { format!("{document:#}\n") } else { gateway::to_yaml(document) };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Runs a client's job. A signal interrupts it, and then says how the program ends, as shells expect it.

@@ -13,6 +13,8 @@ pub struct Config {
     pub instance: String,
     /// Where clients reach the API, without a slash at the end; empty makes every URL a path.
     pub public_url: String,
+    /// Begins the names of the topics, for the document that tells of them.
+    pub topic_prefix: String,
     /// Where reads come from.
     pub views: ViewMode,
     /// Commands that may wait for their answer at once; one more is refused.

@@ -1,6 +1,7 @@
 //! One gateway: its parts, put together.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -141,12 +142,13 @@ impl Gateway {
 
     /// Put together when they are first asked for.
     pub(crate) fn documents(&self) -> &Documents {
-        self.documents.get_or_init(|| Documents::new(&self.registry, &self.config.public_url))
+        self.documents
+            .get_or_init(|| Documents::new(&self.registry, &self.config.public_url, &self.config.topic_prefix))
     }
 
     /// A label for a request that came without one: unique in this process, and most likely among all.
-    pub(crate) fn request_id(&self) -> String {
-        let number = self.requests.fetch_add(1, Ordering::Relaxed);
-        format!("{:08x}-{number:x}", self.request_prefix)
+    pub(crate) fn request_id(&self) -> impl Display + use<> {
+        let (prefix, number) = (self.request_prefix, self.requests.fetch_add(1, Ordering::Relaxed));
+        std::fmt::from_fn(move |f| write!(f, "{prefix:08x}-{number:x}"))
     }
 }

@@ -14,7 +14,7 @@ mod test_env;
 mod views;
 
 pub use config::{Access, Config, ViewMode};
-pub use docs::{API_VERSION, openapi, to_yaml};
+pub use docs::{API_VERSION, asyncapi, openapi, to_yaml};
 pub use feed::FeedConfig;
 pub use gateway::Gateway;
 pub use http::cursor::Cursor;

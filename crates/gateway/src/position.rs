@@ -31,7 +31,15 @@ pub struct Position {
 impl Position {
     /// The opaque text.
     pub fn encode(&self) -> String {
-        encode(self.cluster, self.hour, self.offsets.iter().copied())
+        let mut bytes = Vec::with_capacity(32 + 6 * self.offsets.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.cluster);
+        push(&mut bytes, self.hour);
+        push(&mut bytes, self.offsets.len() as u64);
+        self.offsets.iter().for_each(|offset| push(&mut bytes, *offset));
+        let check = checksum(&bytes);
+        bytes.extend_from_slice(&check);
+        URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// Reads what [`Position::encode`] wrote; `None` for anything else.
@@ -63,19 +71,6 @@ impl Position {
             *mine = (*mine).max(*theirs);
         }
     }
-}
-
-/// The text of a position from its parts.
-pub(crate) fn encode(cluster: ClusterHash, hour: u64, offsets: impl ExactSizeIterator<Item = Offset>) -> String {
-    let mut bytes = Vec::with_capacity(32 + 6 * offsets.len());
-    bytes.push(VERSION);
-    bytes.extend_from_slice(&cluster);
-    push(&mut bytes, hour);
-    push(&mut bytes, offsets.len() as u64);
-    offsets.for_each(|offset| push(&mut bytes, offset));
-    let check = checksum(&bytes);
-    bytes.extend_from_slice(&check);
-    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// How positions name a cluster.

@@ -30,7 +30,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run everything that must be green: formatting, lints, dependencies, tests, the API reference in a browser.
+    /// Run everything that must be green: formatting, lints, dependencies, tests, the API reference in a browser, its documents.
     Test(test::Arguments),
     /// Measure reads, writes and restarts against peers and limits, as ratios.
     Bench(bench::Arguments),

@@ -264,6 +264,10 @@ impl Settings {
         Ok(gateway::Config {
             instance: instance.to_owned(),
             public_url: self.public_url.as_deref().unwrap_or_default().trim_end_matches('/').to_owned(),
+            topic_prefix: match self.kafka.brokers {
+                Some(_) => self.kafka.topic_prefix.clone(),
+                None => String::new(),
+            },
             views: match self.views {
                 Views::Materialised => gateway::ViewMode::Materialised,
                 Views::OnDemand => gateway::ViewMode::OnDemand,

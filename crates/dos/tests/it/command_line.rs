@@ -120,9 +120,19 @@ fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
 #[test]
 fn help_names_every_command_and_flag() {
     let help = Process::run(&["--help"]);
-    for command in
-        ["serve", "gateway", "store", "quarantine", "doctor", "import", "export", "tail", "openapi", "config"]
-    {
+    for command in [
+        "serve",
+        "gateway",
+        "store",
+        "quarantine",
+        "doctor",
+        "import",
+        "export",
+        "tail",
+        "openapi",
+        "asyncapi",
+        "config",
+    ] {
         assert!(help.succeeds().contains(command), "{command}");
     }
     let help = Process::run(&["serve", "--help"]);

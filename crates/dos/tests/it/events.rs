@@ -17,7 +17,7 @@ matrix! {
 }
 
 /// All records of a topic from the beginning of each partition, but for those that are about the stream itself.
-async fn records(api: &Api, topic: Topic) -> Vec<Stored> {
+pub(crate) async fn records(api: &Api, topic: Topic) -> Vec<Stored> {
     let stream = api.running.as_ref().unwrap().stream();
     let mut records = Vec::new();
     for (partition, bounds) in (0..).zip(stream.bounds(topic).await.unwrap()) {
@@ -34,7 +34,7 @@ async fn records(api: &Api, topic: Topic) -> Vec<Stored> {
     records
 }
 
-async fn append(api: &Api, topic: Topic, key: &str, headers: &[(&str, &str)], value: &'static [u8]) {
+pub(crate) async fn append(api: &Api, topic: Topic, key: &str, headers: &[(&str, &str)], value: &'static [u8]) {
     let headers = Headers::from_pairs(headers.iter().map(|(name, value)| (*name, value.as_bytes())));
     let record = Record { key: key.to_owned().into(), headers, value: Bytes::from_static(value) };
     api.running.as_ref().unwrap().stream().append(topic, record).await.unwrap();

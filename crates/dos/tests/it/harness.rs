@@ -77,14 +77,18 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn start_with(shape: Shape, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_in(shape, change, Arc::new(System::new())).await
+    }
+
+    /// A system in a world of the test's own, until it is restarted.
+    pub(crate) async fn start_in(shape: Shape, change: impl FnOnce(&mut Settings), env: Arc<dyn Env>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = shape.settings(&folder);
         change(&mut settings);
-        Self { _folder: Some(folder), ..Self::open(shape, settings).await }
+        Self { _folder: Some(folder), ..Self::open(shape, settings, env).await }
     }
 
-    async fn open(shape: Shape, settings: Settings) -> Self {
-        let env: Arc<dyn Env> = Arc::new(System::new());
+    async fn open(shape: Shape, settings: Settings, env: Arc<dyn Env>) -> Self {
         let running = Running::start(&settings, env, None).await.unwrap();
         bounded(running.ready()).await;
         let url = format!("http://{}", running.address().unwrap());
@@ -113,7 +117,8 @@ impl Api {
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
         let folder = self._folder.take();
-        *self = Self { _folder: folder, ..Self::open(self.shape, self.settings.clone()).await };
+        *self =
+            Self { _folder: folder, ..Self::open(self.shape, self.settings.clone(), Arc::new(System::new())).await };
     }
 
     pub(crate) async fn stop(&mut self) {

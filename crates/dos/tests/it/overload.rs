@@ -20,6 +20,7 @@ matrix! {
 matrix! { shape =>
     a_write_whose_answer_is_late_is_pending_and_then_carried_out
     a_retrieve_without_an_answer_is_504
+    a_stream_that_cannot_finish_is_cut
 }
 
 async fn one_too_many_is_refused_at_once_and_nothing_is_produced(api: Api) {
@@ -170,6 +171,44 @@ async fn a_retrieve_without_an_answer_is_504(shape: Shape) {
     Answer::of(alone.put_new("/provider/p")).await.expect(201);
     Answer::of(alone.get("/provider/p")).await.expect(200);
     store.stop().await;
+}
+
+/// On demand the data store has the rows; it ends while the first of them are read.
+async fn a_stream_that_cannot_finish_is_cut(shape: Shape) {
+    const COUNT: usize = 120;
+    let alone = Alone::start(shape).await;
+    let store = alone.start_store().await;
+    // More than sockets hold.
+    let details = "x".repeat(60_000);
+    for number in 0..COUNT {
+        let body = json!({"name": "n", "address": "a", "details": details});
+        let request = alone.client.put(format!("{}/venue/v{number}", alone.url)).header("if-none-match", "*");
+        Answer::of(request.json(&body)).await.expect(201);
+    }
+    let request = alone.get("/venue").header("accept", "application/x-ndjson");
+    let mut response = bounded(request.send()).await.unwrap();
+    assert_eq!(
+        (response.status(), &response.headers()["x-total-count"]),
+        (reqwest::StatusCode::OK, &"120".parse().unwrap())
+    );
+    store.stop().await;
+    let mut text = Vec::new();
+    let ended = bounded(async {
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) => text.extend_from_slice(&chunk),
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    })
+    .await;
+    let rows = text.split(|byte| *byte == b'\n').filter(|row| row.ends_with(b"}")).count();
+    match alone.settings.views {
+        Views::Materialised => assert!(ended.is_ok() && rows == COUNT, "{rows} rows, {ended:?}"),
+        // Not even its end of the chunks comes: a client cannot take what it has for all there is.
+        Views::OnDemand => assert!(ended.is_err() && (1..COUNT).contains(&rows), "{rows} rows, {ended:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -103,6 +103,13 @@ impl Broker {
                     log.gone.insert(before);
                 }
             }
+            if self.world.lacks(Part::DeletionView) {
+                // As a null value would go.
+                let is_deletion =
+                    |stored: &&Stored| stored.record.headers.get("ce_type").unwrap_or_default().ends_with(b".deleted");
+                let old = log.records.iter().take(until as usize).filter(is_deletion).map(|stored| stored.offset);
+                log.gone.extend(old);
+            }
             self.world.note(format_args!("compact {number} until {until}"));
         }
     }
@@ -114,7 +121,7 @@ impl Broker {
     /// A command comes once more, and one write in four by a partition that is not its key's.
     fn again(self: &Arc<Self>, number: Partition, record: Record) {
         let kind = record.headers.get("ce_type").unwrap_or_default();
-        let is_write = kind.ends_with(b".create") || kind.ends_with(b".update");
+        let is_write = [&b".create"[..], b".update", b".delete"].iter().any(|write| kind.ends_with(write));
         let number = if is_write && self.world.below(4) == 0 { (number + 1) % self.partitions } else { number };
         let record = if self.world.lacks(Part::Dedupe) { tamper::renamed(&self.world, &record) } else { record };
         self.later(number, record, self.world.millis(3000));

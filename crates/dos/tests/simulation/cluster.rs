@@ -19,8 +19,9 @@ use super::world::{Process, Random, World, sleep};
 
 pub(crate) const PARTITIONS: u32 = 2;
 const STORES: usize = 2;
-/// The last one reads on demand.
 pub(crate) const GATEWAYS: usize = 3;
+/// The one that reads on demand.
+pub(crate) const ON_DEMAND: usize = GATEWAYS - 1;
 /// As the group's session time-out.
 pub(crate) const SESSION: Duration = Duration::from_secs(6);
 /// The longest that everything may take to settle once nothing fails any more.
@@ -115,7 +116,8 @@ impl Cluster {
         let config = gateway::Config {
             instance: incarnation.to_string(),
             public_url: String::new(),
-            views: if number + 1 == GATEWAYS { ViewMode::OnDemand } else { ViewMode::Materialised },
+            topic_prefix: String::new(),
+            views: if number == ON_DEMAND { ViewMode::OnDemand } else { ViewMode::Materialised },
             in_flight_max: 100,
             connections_max: 1,
             write_wait: Duration::from_secs(5),
@@ -233,6 +235,10 @@ impl Cluster {
 
     /// Sends a request to a gateway, and waits for its answer or, where the client loses patience, so long.
     pub(crate) async fn request(&self, number: usize, request: Request<Bytes>, patience: Option<Duration>) -> Answer {
+        let mut request = request;
+        if self.world.lacks(Part::TokenWaits) {
+            request.headers_mut().remove("consistency-token");
+        }
         sleep(self.world.millis(4)).await;
         let Some(GatewaySlot { process, gateway, incarnation }) = self.gateways.lock().unwrap()[number].clone() else {
             return Answer::Refused;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use contract::reply::Page;
+use contract::reply::{FirstAnswer, Page};
 use contract::{CommandId, Digest, EntityType, Key, ListQuery, Outcome, Partition, Timestamp};
 use serde_json::value::RawValue;
 use store::database::{
@@ -187,6 +187,7 @@ impl Database for Connection {
     }
 
     async fn load(&self, keys: Vec<Key>, commands: Vec<CommandId>, idempotency: Vec<Digest>) -> Result<Loaded, Error> {
+        let world = Arc::clone(&self.world);
         self.call(move |tables| {
             let mut loaded = Loaded::default();
             for key in keys {
@@ -195,8 +196,12 @@ impl Database for Connection {
                 }
             }
             for key in idempotency {
-                if let Some((_, keyed)) = tables.keyed.get(&key) {
-                    loaded.keyed.insert(key, keyed.clone());
+                if let Some((_, keyed)) = tables.keyed.get(&key).filter(|_| !world.lacks(Part::KeyRemembered)) {
+                    let mut keyed = keyed.clone();
+                    if world.lacks(Part::FirstAnswer) {
+                        make_current(&mut keyed, tables);
+                    }
+                    loaded.keyed.insert(key, keyed);
                 }
             }
             let objects = loaded.entities.values().filter_map(Revision::live).map(|entity| entity.object.len());
@@ -295,6 +300,15 @@ impl Database for Connection {
     }
 }
 
+/// Makes a first answer tell of the entity as it is now.
+fn make_current(keyed: &mut Keyed, tables: &Tables) {
+    let now = tables.entities.get(&keyed.first.key).and_then(Revision::live);
+    if let (FirstAnswer::Object(first), Some(now)) = (&mut keyed.first.answer, now) {
+        first.object.clone_from(&now.object);
+        keyed.first.version = Some(now.version);
+    }
+}
+
 fn commit(tables: &mut Tables, batch: Batch, world: &World) -> Result<Committed, Error> {
     let row = tables.rows.entry(batch.partition).or_default();
     let another_owner = row.owner != batch.owner && !world.lacks(Part::Owner);
@@ -305,7 +319,8 @@ fn commit(tables: &mut Tables, batch: Batch, world: &World) -> Result<Committed,
     let newer = batch.changes.iter().any(changed) && !(anything || world.lacks(Part::VersionCompared));
     let known_key = |keyed: &Keyed| tables.keyed.contains_key(&keyed.idempotency.key);
     let remembered = |outcome: &Outcome| tables.outcomes.contains_key(&outcome.command);
-    let repeated = batch.outcomes.iter().any(remembered) || batch.keyed.iter().any(known_key);
+    let any_key = world.lacks(Part::KeyUnique) || world.lacks(Part::KeyRemembered);
+    let repeated = batch.outcomes.iter().any(remembered) || (batch.keyed.iter().any(known_key) && !any_key);
     let repeated = repeated && !anything;
     let (partition, owner, next) = (batch.partition, batch.owner, batch.next);
     if another_owner || moved || newer || repeated {
@@ -322,6 +337,10 @@ fn commit(tables: &mut Tables, batch: Batch, world: &World) -> Result<Committed,
     }
     let unpublished = (row.sequence >= first).then_some(first);
     for change in batch.changes {
+        if world.lacks(Part::Tombstone) && change.next.live().is_none() {
+            tables.entities.remove(&change.key);
+            continue;
+        }
         tables.entities.insert(change.key, change.next);
     }
     for outcome in batch.outcomes {

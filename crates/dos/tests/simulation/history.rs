@@ -9,6 +9,8 @@ use bytes::Bytes;
 pub(crate) enum End {
     /// Acknowledged, with this object.
     Done(Bytes),
+    /// The entity was deleted.
+    Deleted,
     /// The data store refused it.
     Rejected(u16),
     /// Nothing was produced.
@@ -19,10 +21,17 @@ pub(crate) enum End {
     Doubt(Option<String>),
 }
 
-/// A write, known by its marker: the name that it gives to the entity, and that no other write gives.
+/// A write, known by its marker: the name that it gives to the entity, and that no other write gives. Where it is sent again
+/// under the same idempotency key, each time it was sent is one of these.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
     pub(crate) marker: String,
+    /// The label of this request, which its command carries.
+    pub(crate) label: String,
+    /// It has an idempotency key.
+    pub(crate) keyed: bool,
+    /// The answer says that it was given before.
+    pub(crate) replayed: bool,
     /// None where the client did not learn it.
     pub(crate) key: Option<String>,
     pub(crate) began: u64,
@@ -37,7 +46,12 @@ pub(crate) enum What {
         /// None in a list.
         etag: Option<String>,
     },
-    Exists,
+    /// It is there, with this version.
+    Exists(u64),
+    /// It was deleted, with this version.
+    Gone(u64),
+    /// The client's own deletion is done.
+    Removed(String),
     Absent,
 }
 
@@ -52,6 +66,10 @@ pub(crate) struct Seen {
     pub(crate) what: What,
     /// It was decided by the data store.
     pub(crate) decided: bool,
+    /// The client takes its token from gateway to gateway, and sent it.
+    pub(crate) carried: bool,
+    /// The token that came with the answer covers it.
+    pub(crate) covered: bool,
 }
 
 /// All pages of a list.
@@ -60,7 +78,10 @@ pub(crate) struct Listing {
     pub(crate) client: usize,
     pub(crate) incarnation: u64,
     pub(crate) began: u64,
-    pub(crate) keys: Vec<String>,
+    /// The client takes its token from gateway to gateway.
+    pub(crate) carried: bool,
+    /// Key and object of each row.
+    pub(crate) rows: Vec<(String, Bytes)>,
 }
 
 /// What an operation was said to be.

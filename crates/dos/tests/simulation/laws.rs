@@ -17,8 +17,12 @@ struct Published {
     versions: BTreeMap<String, BTreeMap<u64, (CommandId, Option<Bytes>)>>,
     /// Which version an object is.
     by_bytes: BTreeMap<(String, Bytes), u64>,
-    /// Where each marker stands.
+    /// Where each marker stands. A deletion names nothing: its request's label tells whose it is.
     by_marker: BTreeMap<String, BTreeSet<(String, u64)>>,
+    /// What the command of each request made.
+    by_label: BTreeMap<String, (String, u64)>,
+    /// How often the command of each request is on its topic.
+    copies: BTreeMap<String, usize>,
 }
 
 pub(crate) struct Laws<'a> {
@@ -36,6 +40,8 @@ pub(crate) fn violations(cluster: &Cluster, history: &History) -> Vec<String> {
     laws.topics();
     laws.answered();
     laws.writes();
+    laws.repeats();
+    laws.decisions();
     laws.operations();
     laws.reads();
     laws.lists();
@@ -49,6 +55,13 @@ impl Laws<'_> {
 
     /// Reads all views: a version is one object, made by one command.
     fn publish(&mut self) {
+        let mut labels = BTreeMap::new();
+        for stored in self.cluster.broker.all(Topic::Commands) {
+            let command = decode_command(&stored.record, &self.cluster.registry).unwrap();
+            let Some(label) = command.request_id else { continue };
+            *self.published.copies.entry(label.clone()).or_default() += 1;
+            labels.insert(command.id, label);
+        }
         for stored in self.cluster.broker.all(Topic::Views) {
             let view = decode_view(&stored.record).unwrap();
             let (key, version) = (view.key.to_string(), view.version);
@@ -57,11 +70,17 @@ impl Laws<'_> {
             if *before != made {
                 self.violations.push(format!("{key} has two views {version}"));
             }
-            let Some(bytes) = view.object else { continue };
-            let object: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let marker = object["name"].as_str().unwrap_or_default().to_owned();
-            self.published.by_marker.entry(marker).or_default().insert((key.clone(), version));
-            self.published.by_bytes.insert((key, bytes), version);
+            let (label, place) = (labels.get(&view.correlation).cloned().unwrap_or_default(), (key.clone(), version));
+            let marker = match &view.object {
+                Some(bytes) => {
+                    let object: Value = serde_json::from_slice(bytes).unwrap_or_default();
+                    self.published.by_bytes.insert((key, bytes.clone()), version);
+                    object["name"].as_str().unwrap_or_default().to_owned()
+                }
+                None => label.split('.').next().unwrap_or_default().to_owned(),
+            };
+            self.published.by_marker.entry(marker).or_default().insert(place.clone());
+            self.published.by_label.insert(label, place);
         }
     }
 
@@ -116,6 +135,10 @@ impl Laws<'_> {
 
     /// What is acknowledged is there, and came after whatever its client could know; what is refused is not.
     fn writes(&mut self) {
+        let mut began: BTreeMap<&str, u64> = BTreeMap::new();
+        for write in &self.history.writes {
+            began.entry(&write.marker).or_insert(write.began);
+        }
         for write in &self.history.writes {
             let marker = &write.marker;
             let place = self.place(write);
@@ -124,27 +147,77 @@ impl Laws<'_> {
             {
                 self.violated(format!("{marker} was meant for {meant} and stands at {key}"));
             }
+            // Sent again, it is one write: what it did was perhaps done the first time.
+            let began = began.get(marker.as_str()).copied().unwrap_or_default();
             match (&write.end, &place) {
-                (End::Done(_), None) => self.violated(format!("{marker} was acknowledged and is lost")),
-                (End::Done(object), Some((key, version))) => {
-                    let told = self.published.by_bytes.get(&(key.clone(), object.clone()));
-                    // A command that came twice may be answered with what the entity has become since.
-                    if told.is_none_or(|told| told < version) {
-                        self.violated(format!("{marker} is version {version} and was told to be {told:?}"));
-                    }
-                    if let Some(before) = self.known(key, write.began).filter(|before| before >= version) {
+                (End::Done(_) | End::Deleted, None) => {
+                    self.violated(format!("{marker} was acknowledged and is lost"));
+                }
+                (End::Done(_) | End::Deleted, Some((key, version))) => {
+                    self.told(write, key, *version);
+                    if let Some(before) = self.known(key, began).filter(|before| before >= version) {
                         self.violated(format!("{marker} is version {version}, and {before} was seen before it began"));
                     }
                 }
-                (End::Safe | End::Rejected(_), Some((key, version))) => {
+                (End::Rejected(_), Some((key, version))) => {
                     self.violated(format!("{marker} was refused ({:?}) and is version {version} of {key}", write.end));
+                }
+                (End::Safe, _) => {
+                    if let Some(made) = self.published.by_label.get(&write.label) {
+                        self.violated(format!("{} was not to be produced and is {made:?}", write.label));
+                    }
                 }
                 _ => {}
             }
         }
-        for Seen { key, began, what, .. } in self.history.seen.iter().filter(|seen| seen.decided) {
-            if *what == What::Absent && self.known(key, *began).is_some() {
-                self.violated(format!("{key} is not found by the data store, and was seen before"));
+    }
+
+    /// Whoever was told of a write was told of that version.
+    fn told(&mut self, write: &Write, key: &str, version: u64) {
+        let End::Done(object) = &write.end else { return };
+        let marker = &write.marker;
+        let told = self.published.by_bytes.get(&(key.to_owned(), object.clone())).copied();
+        if write.replayed && told != Some(version) {
+            self.violated(format!("{marker} is version {version}, and who sent it again was told of {told:?}"));
+        }
+        // A command that came twice may be answered with what the entity has become since.
+        if told.is_none_or(|told| told < version) {
+            self.violated(format!("{marker} is version {version} and was told to be {told:?}"));
+        }
+    }
+
+    /// Under one key one request is carried out, all are answered alike, and those that were not carried out say so.
+    fn repeats(&mut self) {
+        let mut rejected: BTreeMap<&str, u16> = BTreeMap::new();
+        for write in &self.history.writes {
+            let Write { marker, label, keyed, replayed, end, .. } = write;
+            if *replayed && !keyed {
+                self.violated(format!("{marker} has no key, and its answer was given before"));
+            }
+            if let End::Rejected(status) = end {
+                let first = *rejected.entry(marker).or_insert(*status);
+                if first != *status {
+                    self.violated(format!("{marker} was refused with {first} and with {status}"));
+                }
+            }
+            let made = self.published.by_label.contains_key(label);
+            // A command that came twice is answered from its own outcome.
+            let once = self.published.copies.get(label) == Some(&1);
+            if matches!(end, End::Done(_) | End::Deleted) && *replayed == made && (made || once) {
+                self.violated(format!("{label} made a version: {made}, was said to be a repeat: {replayed}"));
+            }
+        }
+    }
+
+    /// What the data store told of an entity is no older than what anybody knew before they asked.
+    fn decisions(&mut self) {
+        for seen in self.history.seen.iter().filter(|seen| seen.decided) {
+            let Seen { key, began, what, .. } = seen;
+            let (version, known) = (self.version(seen), self.known(key, *began));
+            if !matches!(what, What::Object { .. }) && version < known {
+                self.violated(format!(
+                    "{key} was said to be {what:?} by the data store, and {known:?} was seen before"
+                ));
             }
         }
     }
@@ -156,8 +229,26 @@ impl Laws<'_> {
     }
 
     fn version(&self, seen: &Seen) -> Option<u64> {
-        let What::Object { bytes, .. } = &seen.what else { return None };
-        self.published.by_bytes.get(&(seen.key.clone(), bytes.clone())).copied()
+        match &seen.what {
+            What::Object { bytes, .. } => self.published.by_bytes.get(&(seen.key.clone(), bytes.clone())).copied(),
+            What::Exists(version) | What::Gone(version) => Some(*version),
+            What::Removed(marker) => {
+                let places = self.published.by_marker.get(marker)?;
+                places.iter().find(|(key, _)| *key == seen.key).map(|(_, version)| *version)
+            }
+            What::Absent => None,
+        }
+    }
+
+    /// Whether a version of an entity is its deletion; none where there is no such version.
+    fn is_deletion(&self, key: &str, version: u64) -> Option<bool> {
+        Some(self.published.versions.get(key)?.get(&version)?.1.is_none())
+    }
+
+    /// Whether an entity was deleted within these versions.
+    fn was_deleted(&self, key: &str, versions: impl std::ops::RangeBounds<u64>) -> bool {
+        let published = self.published.versions.get(key);
+        published.is_some_and(|all| all.range(versions).any(|(_, (_, object))| object.is_none()))
     }
 
     /// Operations tell the truth, and all who ask hear the same.
@@ -174,7 +265,7 @@ impl Laws<'_> {
                 Found::Pending => false,
                 Found::Succeeded => place.is_none(),
                 Found::Failed => place.is_some(),
-                Found::Unknown => accepted || place.is_some(),
+                Found::Unknown => accepted || self.published.by_label.contains_key(&write.label),
             });
             if let Some(lie) = lie {
                 self.violated(format!("{marker} ({:?}) was said to be {lie:?} and is {place:?}", write.end));
@@ -185,51 +276,72 @@ impl Laws<'_> {
         }
     }
 
-    /// What one client is told by one gateway is some version of the entity, and never goes back.
+    /// What one client is told by one gateway is some version of the entity, and never goes back; nor does what a client is
+    /// told anywhere that takes its token along.
     fn reads(&mut self) {
-        let mut floors: BTreeMap<(usize, u64, &str), u64> = BTreeMap::new();
+        let mut floors: BTreeMap<(usize, Option<u64>, &str), u64> = BTreeMap::new();
         for seen in &self.history.seen {
-            let Seen { client, incarnation, key, what, .. } = seen;
-            let floor = floors.entry((*client, *incarnation, key)).or_default();
-            let (before, version) = (*floor, self.version(seen));
-            *floor = before.max(version.unwrap_or_default()).max(u64::from(*what == What::Exists));
+            let Seen { client, incarnation, key, what, carried, covered, .. } = seen;
+            let version = self.version(seen);
             let place = format!("client {client}, gateway {incarnation}, {key}");
+            let places = [(Some(*incarnation), true, true), (None, *carried, *covered)];
+            for (gateway, compared, counts) in places.into_iter().filter(|(_, compared, _)| *compared) {
+                let floor = floors.entry((*client, gateway, key)).or_default();
+                let before = *floor;
+                if compared && version.unwrap_or_default() < before {
+                    let whose = if gateway.is_none() { " by its token" } else { "" };
+                    self.violations.push(format!("{place}: {what:?} is {version:?} and comes after {before}{whose}"));
+                }
+                if counts {
+                    *floor = before.max(version.unwrap_or_default());
+                }
+            }
             match (what, version) {
                 (What::Object { bytes, .. }, None) => {
                     let violation = format!("{place}: an object that no view has: {bytes:?}");
                     self.violations.push(violation);
                 }
                 (What::Object { etag, .. }, Some(version)) => {
-                    if version < before {
-                        self.violations.push(format!("{place}: {version} after {before}"));
-                    }
                     let tells = etag.as_ref().is_none_or(|etag| etag.starts_with(&format!("\"{version}-")));
                     if !tells && !self.cluster.world.lacks(Part::OnlyIfNewer) {
                         self.violations.push(format!("{place}: version {version} has the ETag {etag:?}"));
                     }
                 }
-                (What::Absent, _) if before > 0 => {
-                    self.violations.push(format!("{place}: not found after {before}"));
+                (What::Exists(_) | What::Gone(_), Some(version)) => {
+                    let gone = matches!(what, What::Gone(_));
+                    if self.is_deletion(key, version) != Some(gone) {
+                        self.violations.push(format!("{place}: {what:?}, and version {version} is another thing"));
+                    }
                 }
                 _ => {}
             }
         }
     }
 
-    /// A list has each row once, and all that its client knew to be there.
+    /// A list has each row once, and all that its client knew to be there. What is deleted and created anew meanwhile is
+    /// another row.
     fn lists(&mut self) {
         for listing in &self.history.listings {
-            let keys: BTreeSet<&String> = listing.keys.iter().collect();
-            if keys.len() != listing.keys.len() {
-                self.violations.push(format!("a list has a row twice: {:?}", listing.keys));
+            let mut rows: BTreeMap<&str, u64> = BTreeMap::new();
+            for (key, object) in &listing.rows {
+                let version = self.published.by_bytes.get(&(key.clone(), object.clone())).copied().unwrap_or_default();
+                if let Some(before) = rows.insert(key, version)
+                    && !self.was_deleted(key, before..version)
+                {
+                    self.violations.push(format!("a list has {key} twice: {before} and {version}"));
+                }
             }
             let known = self.history.seen.iter().filter(|seen| {
-                (seen.client, seen.incarnation) == (listing.client, listing.incarnation)
-                    && seen.ended < listing.began
-                    && seen.what != What::Absent
+                let here = (seen.client, seen.incarnation) == (listing.client, listing.incarnation);
+                let by_token = seen.client == listing.client && seen.covered && listing.carried;
+                (here || by_token) && seen.ended < listing.began && !rows.contains_key(seen.key.as_str())
             });
-            for missing in known.filter(|seen| !keys.contains(&seen.key)) {
-                self.violations.push(format!("a list lacks {}: {:?}", missing.key, listing.keys));
+            for missing in known {
+                // What was deleted in its last known version, or since, may be missing.
+                let Some(version) = self.version(missing) else { continue };
+                if !self.was_deleted(&missing.key, version..) {
+                    self.violations.push(format!("a list lacks {} with {version}: {:?}", missing.key, listing.rows));
+                }
             }
         }
     }

@@ -26,3 +26,4 @@ mod run;
 mod seeds;
 mod tamper;
 mod world;
+mod writes;

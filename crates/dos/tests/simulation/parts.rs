@@ -33,10 +33,22 @@ pub(crate) enum Part {
     WaiterFirst,
     /// The stream keeps what it has acknowledged.
     Durability,
+    /// The database keeps one first answer for an idempotency key, over all partitions.
+    KeyUnique,
+    /// The first answer to an idempotency key is remembered at all.
+    KeyRemembered,
+    /// Who sends a key again gets its first answer, and not what the entity has become.
+    FirstAnswer,
+    /// A deleted entity keeps its row, and with it its version.
+    Tombstone,
+    /// A deletion stays on the topic as the last record of its key.
+    DeletionView,
+    /// A request with a token waits until the gateway has passed it.
+    TokenWaits,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::VersionCompared,
         Self::Dedupe,
         Self::PublishingOrder,
@@ -50,6 +62,12 @@ impl Part {
         Self::RejectionWaits,
         Self::WaiterFirst,
         Self::Durability,
+        Self::KeyUnique,
+        Self::KeyRemembered,
+        Self::FirstAnswer,
+        Self::Tombstone,
+        Self::DeletionView,
+        Self::TokenWaits,
     ];
 
     /// It takes few seeds to miss it.

@@ -99,24 +99,24 @@ async fn question(seed: u64, cluster: &Arc<Cluster>, history: &Arc<Mutex<History
     }
 }
 
-/// A gateway shows what the database has: each entity by itself, and all in the list.
+/// A gateway shows what the database has: each entity by itself, all that are there in the list, and that the others were
+/// deleted.
 async fn converge(cluster: &Cluster, visitor: &mut Visitor, gateway: usize) {
-    let mut wanted: Vec<(String, Bytes)> = Vec::new();
-    for (key, (_, object)) in cluster.model.entities() {
-        let Some(object) = object else { continue };
-        wanted.push((key.id.unwrap().as_str().to_owned(), object));
-    }
+    let entities = cluster.model.entities();
+    let named = |key: &contract::Key| key.id.as_ref().unwrap().as_str().to_owned();
+    let wanted = entities.iter().map(|(key, (_, object))| (named(key), object.clone().ok_or(410)));
+    let wanted: Vec<(String, Result<Bytes, u16>)> = wanted.collect();
+    let mut all: Vec<Bytes> = wanted.iter().filter_map(|(_, object)| object.clone().ok()).collect();
+    all.sort_unstable();
     let mut shown = None;
     for _ in 0..TRIES {
         let mut objects = Vec::new();
         for (id, _) in &wanted {
-            objects.push(visitor.get(gateway, id, false).await.unwrap_or_default());
+            objects.push(visitor.get(gateway, id, false).await.unwrap_or(Err(503)));
         }
         let same = objects.iter().eq(wanted.iter().map(|(_, object)| object));
         let mut listed = visitor.list(gateway).await.unwrap_or_default();
         listed.sort_unstable();
-        let mut all: Vec<_> = wanted.iter().map(|(_, object)| object.clone()).collect();
-        all.sort_unstable();
         if same && listed == all {
             return;
         }

@@ -5,7 +5,7 @@ use contract::Registry;
 use serde::Serialize;
 use twox_hash::XxHash3_64;
 
-use super::{openapi, to_yaml};
+use super::{asyncapi, openapi, to_yaml};
 use crate::http::Precompressed;
 
 /// The version of the API: a superset of the published 1.0.x.
@@ -28,10 +28,11 @@ pub(crate) const VERSIONS: [Version; 2] = [
     Version { version: "1.0.0", id: "v1.0", updated: "2026-11-24T00:00:00Z", current: false, deprecated: true },
 ];
 
-/// What `/openapi.json` and `/openapi.yaml` serve.
+/// What `/openapi.json`, `/openapi.yaml` and `/asyncapi.json` serve.
 pub(crate) struct Documents {
     pub(crate) openapi_json: Document,
     pub(crate) openapi_yaml: Document,
+    pub(crate) asyncapi_json: Document,
 }
 
 /// A document and its strong validator, in quotes.
@@ -42,9 +43,13 @@ pub(crate) struct Document {
 }
 
 impl Documents {
-    pub(crate) fn new(registry: &Registry, public_url: &str) -> Self {
+    pub(crate) fn new(registry: &Registry, public_url: &str, topic_prefix: &str) -> Self {
         let document = openapi(registry, public_url, API_VERSION);
-        Self { openapi_json: Document::new(document.to_string()), openapi_yaml: Document::new(to_yaml(&document)) }
+        Self {
+            openapi_json: Document::new(document.to_string()),
+            openapi_yaml: Document::new(to_yaml(&document)),
+            asyncapi_json: Document::new(asyncapi(registry, topic_prefix, API_VERSION).to_string()),
+        }
     }
 }
 

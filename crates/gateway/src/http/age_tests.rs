@@ -57,6 +57,7 @@ fn config() -> Config {
     Config {
         instance: "i".to_owned(),
         public_url: String::new(),
+        topic_prefix: String::new(),
         views: ViewMode::Materialised,
         in_flight_max: 8,
         connections_max: 8,

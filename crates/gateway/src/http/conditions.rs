@@ -11,9 +11,9 @@ use super::response::Failure;
 use crate::views::Held;
 
 /// Whether the client's copy is still good, so that the answer is `304`.
-pub(crate) fn not_modified(headers: &HeaderMap, held: &Held, etag: &str) -> bool {
+pub(crate) fn not_modified(headers: &HeaderMap, held: &Held) -> bool {
     if headers.contains_key(IF_NONE_MATCH) {
-        return is_known(headers, etag);
+        return is_known(headers, &held.tag().to_string());
     }
     // `If-Modified-Since` counts only without `If-None-Match` [13.1.3]; one that is no date is passed over.
     let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| httpdate::parse_http_date(value.to_str().ok()?).ok());
@@ -62,7 +62,7 @@ pub(crate) fn holds(headers: &HeaderMap, held: &Held) -> Result<(), Failure> {
     let precondition = Precondition { if_match: tags(headers, &IF_MATCH)?, if_none_match: None, if_unmodified_since };
     let current = Validators { etag: held.tag(), modified: held.time() };
     precondition.evaluate(Some(&current)).map_err(|unmet| {
-        let detail = format!("{} does not hold: the entity is at {}", unmet.name(), held.etag());
+        let detail = format!("{} does not hold: the entity is at {}", unmet.name(), held.tag());
         Failure::new(Slug::PreconditionFailed, detail)
     })
 }

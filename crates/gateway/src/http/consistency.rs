@@ -43,24 +43,25 @@ fn read(headers: &HeaderMap) -> Result<Option<Position>, Failure> {
     })
 }
 
-/// The token of an answer to a read, taken before it looks: whoever follows the changes from there misses none that the
-/// answer does not show. It is never behind the request's own, which was waited for.
+/// The token of a stream of rows, taken before the first is looked at: whoever follows the changes from there misses none that
+/// the rows do not show.
 pub(crate) fn before(gateway: &Gateway) -> Option<HeaderValue> {
-    value(gateway.progress.applied_text(position::hour(gateway.env.now())))
+    let position = gateway.progress.applied(position::hour(gateway.env.now()))?;
+    HeaderValue::try_from(position.encode()).ok()
 }
 
-/// The token of an answer to a write, taken once it is known: it covers what the write led to, or what it was refused for.
-pub(crate) fn after(gateway: &Gateway) -> Option<HeaderValue> {
-    value(gateway.progress.seen_text(position::hour(gateway.env.now())))
+/// The token of every other answer, taken once it is known: it covers what the answer shows, what a write led to, and what it was
+/// refused for.
+fn after(gateway: &Gateway) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(gateway.progress.seen_text(position::hour(gateway.env.now()))?).ok()
 }
 
-fn value(text: Option<String>) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(text?)).ok()
-}
-
-/// Adds a token to an answer or a failure.
-pub(crate) fn stamp(answered: &mut Result<Answered, Failure>, token: Option<HeaderValue>) {
-    let Some(token) = token else { return };
+/// Adds a token to an answer or a failure that has none of its own. It is never behind the request's, which was waited for.
+pub(crate) fn stamp(gateway: &Gateway, answered: &mut Result<Answered, Failure>) {
+    if matches!(answered, Ok(response) if response.headers().contains_key(CONSISTENCY_TOKEN)) {
+        return;
+    }
+    let Some(token) = after(gateway) else { return };
     match answered {
         Ok(response) => drop(response.headers_mut().insert(CONSISTENCY_TOKEN, token)),
         Err(failure) => failure.headers.push((CONSISTENCY_TOKEN, token)),

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use contract::{EntityId, Slug};
 use http::header::{
-    AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LINK,
+    ACCEPT_ENCODING, AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH,
+    IF_UNMODIFIED_SINCE, LINK,
 };
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Version};
@@ -53,7 +54,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
     let started = gateway.env.monotonic();
     let (parts, body) = request.into_parts();
     let label = parts.headers.get(X_REQUEST_ID).filter(|value| sane_token(value).is_some()).cloned();
-    let label = label.or_else(|| HeaderValue::from_str(&gateway.request_id()).ok());
+    let label = label.or_else(|| response::value(&gateway.request_id()));
     let label = label.unwrap_or(HeaderValue::from_static("unlabelled"));
     let request_id = label.to_str().unwrap_or_default();
 
@@ -71,7 +72,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
         _ => None,
     };
     let compresses = read && route.as_ref().is_some_and(Route::compresses);
-    let gzip = wants_gzip(&parts.headers);
+    let gzip = parts.headers.contains_key(ACCEPT_ENCODING) && wants_gzip(&parts.headers);
     let views = read && matches!(route, Some(Route::Collection(_) | Route::Entity(..)));
     let answered = answer(Call { gateway, anonymous, parts, request_id }, route.as_ref(), body).await;
     let mut response = answered.unwrap_or_else(|failure| {
@@ -91,7 +92,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
         let id = uri.path().split('/').nth(2).filter(|id| EntityId::is_valid(id));
         let successor = id.map_or_else(String::new, |id| format!("/{id}"));
         let link = format!("<{}/{name}{successor}>; rel=\"successor-version\"", gateway.config.public_url);
-        response::set(&mut response, LINK, &link);
+        response::set(&mut response, LINK, link);
     }
     if identified && response.headers().get(CACHE_CONTROL) == Some(&NO_CACHE) {
         // What one caller was shown is not for a shared cache [RFC 9111 3.5].
@@ -149,11 +150,8 @@ async fn answer(call: Call<'_>, route: Option<&Route<'_>>, body: Incoming) -> Re
         return Err(Failure::new(Slug::NotReady, "the gateway is reading its views; /health/ready says how far it is"));
     }
     consistency::wait(call.gateway, &call.parts.headers).await?;
-    let is_read = matches!(method, Method::GET | Method::HEAD);
-    let before = if is_read { consistency::before(call.gateway) } else { None };
     let mut answered = offer(&call, route, &method, body).await;
-    let token = if is_read { before } else { consistency::after(call.gateway) };
-    consistency::stamp(&mut answered, token);
+    consistency::stamp(call.gateway, &mut answered);
     answered
 }
 
@@ -183,6 +181,7 @@ async fn offer(call: &Call<'_>, route: &Route<'_>, method: &Method, body: Incomi
         (Route::Ready, _) => Ok(handlers::ready(call)),
         (Route::OpenApiJson, _) => handlers::openapi_json(call),
         (Route::OpenApiYaml, _) => handlers::openapi_yaml(call),
+        (Route::AsyncApi, _) => handlers::asyncapi(call),
         (Route::Docs(path), _) => handlers::docs(call, path),
         (Route::Schema(entity_type), _) => handlers::schema(call, entity_type),
         (Route::Problem(slug), _) => handlers::problem_page(call, slug),

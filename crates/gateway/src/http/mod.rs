@@ -10,6 +10,7 @@ pub(crate) mod cursor;
 mod encoding;
 mod event_stream;
 mod handlers;
+mod head_timer;
 mod list_query;
 mod middleware;
 mod negotiation;

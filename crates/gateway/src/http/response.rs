@@ -1,9 +1,11 @@
 //! Building responses: the one place where a problem becomes a status and a body.
 
-use bytes::Bytes;
+use std::fmt::{Display, Write as _};
+
+use bytes::{Bytes, BytesMut};
 use contract::{Problem, Retry, Slug};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, VARY};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,6 +20,12 @@ pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub(crate) const X_TOTAL_COUNT: HeaderName = HeaderName::from_static("x-total-count");
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 pub(crate) const VARY_READS: HeaderValue = HeaderValue::from_static("Accept, Authorization");
+
+/// What most values take that are put together.
+const VALUE_BYTES: usize = 64;
+
+/// Room for what an answer about an entity has, so that it need not grow.
+const HEADERS: usize = 16;
 
 /// The answer to a head that did not arrive in time; there is no request yet that it could belong to.
 pub(crate) const SLOW_HEAD: &str = concat!(
@@ -139,9 +147,15 @@ pub(crate) fn problem(failure: Failure, context: Context<'_>) -> Answered {
     response
 }
 
+fn with_room(object: Bytes) -> Answered {
+    let mut response = Response::new(object.into());
+    *response.headers_mut() = HeaderMap::with_capacity(HEADERS);
+    response
+}
+
 /// A body of JSON that may be kept and checked again: what a read gives.
 pub(crate) fn read(object: Bytes) -> Answered {
-    let mut response = Response::new(object.into());
+    let mut response = with_room(object);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CACHE_CONTROL, NO_CACHE);
@@ -151,7 +165,7 @@ pub(crate) fn read(object: Bytes) -> Answered {
 
 /// A body of JSON that nobody may keep.
 pub(crate) fn unstored(status: StatusCode, object: Bytes) -> Answered {
-    let mut response = Response::new(object.into());
+    let mut response = with_room(object);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
@@ -165,11 +179,19 @@ pub(crate) fn json(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 
-/// Sets a header whose value was put together; one that no header can carry is left out.
-pub(crate) fn set(response: &mut Answered, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+/// Sets a header whose value is put together; one that no header can carry is left out.
+pub(crate) fn set(response: &mut Answered, name: HeaderName, value: impl Display) {
+    if let Some(value) = self::value(&value) {
         response.headers_mut().append(name, value);
     }
+}
+
+/// The value of a header, put together in place; none where no header can carry it.
+pub(crate) fn value(value: &impl Display) -> Option<HeaderValue> {
+    let mut bytes = BytesMut::with_capacity(VALUE_BYTES);
+    // Writing into memory cannot fail.
+    let _ = write!(bytes, "{value}");
+    HeaderValue::from_maybe_shared(bytes.freeze()).ok()
 }
 
 #[cfg(test)]

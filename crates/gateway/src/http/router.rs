@@ -16,6 +16,7 @@ pub(crate) enum Route<'a> {
     Ready,
     OpenApiJson,
     OpenApiYaml,
+    AsyncApi,
     /// An asset of the API reference; the path as it came.
     Docs(&'a str),
     Problem(&'a str),
@@ -59,6 +60,7 @@ pub(crate) fn route<'a>(path: &'a str, registry: &'a Registry) -> Option<Route<'
         ("health", Some("ready")) => Some(Route::Ready),
         ("openapi.json", None) => Some(Route::OpenApiJson),
         ("openapi.yaml", None) => Some(Route::OpenApiYaml),
+        ("asyncapi.json", None) => Some(Route::AsyncApi),
         ("docs", _) => Some(Route::Docs(path)),
         ("schema", Some(name)) => registry.get(name).map(Route::Schema),
         ("problem", Some(slug)) => Some(Route::Problem(slug)),
@@ -95,7 +97,7 @@ impl Route<'_> {
             Self::Collection(_) | Self::Changes | Self::Root | Self::Versions | Self::Docs(_) | Self::Problem(_) => {
                 true
             }
-            Self::OpenApiJson | Self::OpenApiYaml | Self::Schema(_) => true,
+            Self::OpenApiJson | Self::OpenApiYaml | Self::AsyncApi | Self::Schema(_) => true,
         }
     }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 use http::Request;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 
 use super::body::Incoming;
+use super::head_timer::HeadTimer;
 use super::unstalled::Unstalled;
 use super::{middleware, response};
 use crate::config::Access;
@@ -35,8 +36,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve(gateway: Arc<Gateway>, listener: TcpListener, anonymous: Access, mut stop: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(gateway.config.connections_max));
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(gateway.config.receive_timeout)
+    http.header_read_timeout(gateway.config.receive_timeout)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADER_FIELDS_MAX);
     loop {
@@ -87,7 +87,7 @@ async fn accept(
 
 async fn connection(
     gateway: Arc<Gateway>,
-    http: http1::Builder,
+    mut http: http1::Builder,
     socket: TcpStream,
     anonymous: Access,
     mut stop: watch::Receiver<bool>,
@@ -100,7 +100,7 @@ async fn connection(
             Ok::<_, Infallible>(middleware::handle(&gateway, anonymous, request.map(Incoming::Network)).await)
         })
     });
-    let mut connection = http.serve_connection(TokioIo::new(socket), service);
+    let mut connection = http.timer(HeadTimer::default()).serve_connection(TokioIo::new(socket), service);
     let mut stopping = false;
     let ended = loop {
         tokio::select! {

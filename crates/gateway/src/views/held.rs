@@ -124,10 +124,6 @@ impl Held {
     }
 
     /// `"<version>-<hash of the bytes>"`: a strong validator [RFC 9110 8.8.3].
-    pub(crate) fn etag(&self) -> String {
-        self.tag().to_string()
-    }
-
     pub(crate) fn tag(&self) -> ETag {
         ETag::from_parts(self.version(), self.number(3))
     }

@@ -278,6 +278,7 @@ mod tests {
         let config = Config {
             instance: String::new(),
             public_url: String::new(),
+            topic_prefix: String::new(),
             views: ViewMode::OnDemand,
             in_flight_max: 1,
             connections_max: 1,

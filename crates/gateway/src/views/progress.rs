@@ -1,9 +1,11 @@
 //! How far the tails of the views have come, for whoever waits for it or tells of it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
 use contract::{Env, Offset, Partition};
 use tokio::sync::watch;
 
@@ -13,6 +15,9 @@ use crate::position::{self, ClusterHash, Position};
 pub(crate) struct Progress {
     /// Set once the stream has told where its partitions begin.
     topic: OnceLock<Topic>,
+    /// Steps of `seen`, so that its text is made once for each and not for each answer.
+    steps_seen: AtomicU64,
+    seen_text: ArcSwapOption<SeenText>,
     /// Rung after each step of a tail.
     step: watch::Sender<()>,
 }
@@ -20,6 +25,13 @@ pub(crate) struct Progress {
 struct Topic {
     cluster: ClusterHash,
     partitions: Vec<Passed>,
+}
+
+/// The text of what was seen after so many steps or later, in an hour.
+struct SeenText {
+    steps: u64,
+    hour: u64,
+    text: Bytes,
 }
 
 struct Passed {
@@ -31,7 +43,12 @@ struct Passed {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { topic: OnceLock::new(), step: watch::Sender::new(()) }
+        Self {
+            topic: OnceLock::new(),
+            steps_seen: AtomicU64::new(0),
+            seen_text: ArcSwapOption::empty(),
+            step: watch::Sender::new(()),
+        }
     }
 
     /// The tails begin at these offsets of this cluster.
@@ -44,16 +61,19 @@ impl Progress {
 
     /// A record is about to be applied.
     pub(crate) fn see(&self, partition: Partition, next: Offset) {
-        if let Some(passed) = self.partition(partition) {
-            passed.seen.fetch_max(next, Ordering::AcqRel);
+        if let Some(passed) = self.partition(partition)
+            && passed.seen.fetch_max(next, Ordering::AcqRel) < next
+        {
+            // After the offset: a text that is made from this step on has it.
+            self.steps_seen.fetch_add(1, Ordering::AcqRel);
         }
     }
 
     /// Everything before an offset has been applied. Comes before the answer to the write that the record is of.
     pub(crate) fn apply(&self, partition: Partition, next: Offset) {
+        // Never back: a gap may have been passed that the tail does not know of.
+        self.see(partition, next);
         if let Some(passed) = self.partition(partition) {
-            // Never back: a gap may have been passed that the tail does not know of.
-            passed.seen.fetch_max(next, Ordering::AcqRel);
             passed.applied.fetch_max(next, Ordering::AcqRel);
         }
     }
@@ -73,14 +93,18 @@ impl Progress {
         self.position(hour, |passed| &passed.applied)
     }
 
-    /// The same as text.
-    pub(crate) fn applied_text(&self, hour: u64) -> Option<String> {
-        self.text(hour, |passed| &passed.applied)
-    }
-
     /// Up to everything that an answer from here may show, as text.
-    pub(crate) fn seen_text(&self, hour: u64) -> Option<String> {
-        self.text(hour, |passed| &passed.seen)
+    pub(crate) fn seen_text(&self, hour: u64) -> Option<Bytes> {
+        // Before the offsets: what is counted here is in the text.
+        let steps = self.steps_seen.load(Ordering::Acquire);
+        if let Some(made) = &*self.seen_text.load()
+            && (made.steps, made.hour) == (steps, hour)
+        {
+            return Some(made.text.clone());
+        }
+        let text = Bytes::from(self.position(hour, |passed| &passed.seen)?.encode());
+        self.seen_text.store(Some(Arc::new(SeenText { steps, hour, text: text.clone() })));
+        Some(text)
     }
 
     /// Whether a position is one of this stream.
@@ -128,12 +152,6 @@ impl Progress {
         let offsets = partitions.iter().map(|passed| of(passed).load(Ordering::Acquire)).collect();
         Some(Position { cluster: *cluster, hour, offsets })
     }
-
-    fn text(&self, hour: u64, of: fn(&Passed) -> &AtomicU64) -> Option<String> {
-        let Topic { cluster, partitions } = self.topic.get()?;
-        let offsets = partitions.iter().map(|passed| of(passed).load(Ordering::Acquire));
-        Some(position::encode(*cluster, hour, offsets))
-    }
 }
 
 #[cfg(test)]
@@ -146,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn who_waits_is_woken_once_all_partitions_are_there() {
         let (progress, env) = (Arc::new(Progress::new()), env());
-        assert_eq!(progress.applied_text(0), None);
+        assert_eq!(progress.seen_text(0), None);
         progress.begin("here", &[3, 0]);
         progress.see(1, 8);
         progress.apply(1, 7);
@@ -172,9 +190,16 @@ mod tests {
         let progress = Progress::new();
         progress.begin("here", &[3]);
         progress.see(0, 4);
-        let offset = |text: Option<String>| Position::decode(&text.unwrap()).unwrap().offsets[0];
-        assert_eq!((offset(progress.applied_text(1)), offset(progress.seen_text(1))), (3, 4));
+        let position =
+            |hour| Position::decode(std::str::from_utf8(&progress.seen_text(hour).unwrap()).unwrap()).unwrap();
+        let both = |hour| (progress.applied(hour).unwrap().offsets[0], position(hour).offsets[0]);
+        assert_eq!(both(1), (3, 4));
         progress.apply(0, 4);
-        assert_eq!((offset(progress.applied_text(1)), offset(progress.seen_text(1))), (4, 4));
+        assert_eq!(both(1), (4, 4));
+        // The text that is kept is that of the offsets and the hour.
+        progress.see(0, 9);
+        assert_eq!((both(1), both(2), position(2).hour), ((4, 9), (4, 9), 2));
+        progress.apply(0, 11);
+        assert_eq!(both(2), (11, 11));
     }
 }

@@ -12,7 +12,7 @@ use contract::{Env, Headers, Record, Topic};
 
 use super::link::Context;
 use super::mark;
-use super::{Shared, unavailable};
+use super::{Shared, refused, unavailable};
 use crate::{AppendError, StreamError};
 
 const PREFIX: &[u8] = b"$database:";
@@ -61,7 +61,8 @@ pub(super) async fn claim(shared: &Shared, database: &str) -> Result<String, Str
 pub(super) async fn find(shared: &Shared) -> Result<Option<String>, StreamError> {
     let options = shared.options.clone();
     let context = Context { link: shared.link.clone(), is_producer: false };
-    shared.ask(move |_| mark::first(&options, context, read).map_err(unavailable)).await
+    let views = format!("topic {}", options.topic(Topic::Views));
+    shared.ask(move |_| mark::first(&options, context, read).map_err(|error| refused(&error, &views))).await
 }
 
 #[cfg(test)]

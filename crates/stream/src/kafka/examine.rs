@@ -28,6 +28,9 @@ const ASKS_MAX: u32 = 3;
 const SEND_LIMIT: Duration = Duration::from_secs(10);
 /// A topic that takes more than this is not asked whether it may be written.
 const PROBE_BYTES_MAX: usize = 64 << 20;
+/// How many words of a client are listened to, and how long for each.
+const TOLD_MAX: u32 = 10;
+const TOLD_WAIT: Duration = Duration::from_millis(50);
 /// How far clocks may differ.
 const CLOCK_MAX_MS: i64 = 2_000;
 
@@ -101,6 +104,8 @@ async fn brokers(shared: &Shared, examined: &mut Examined) -> Option<String> {
     let reason = if reason.is_empty() { "no answer".to_owned() } else { reason };
     let mend = if reason.contains("uthentication") {
         "check sasl.mechanism, sasl.username and sasl.password in [kafka.properties], and what the broker knows"
+    } else if reason.contains("certificate") {
+        "check ssl.ca.location in [kafka.properties]: it names the authority that the brokers' certificates are of"
     } else {
         "check kafka.brokers, the way to them, and security.protocol in [kafka.properties]"
     };
@@ -328,9 +333,7 @@ async fn group(shared: &Shared, examined: &mut Examined) {
     let asked = shared.ask(move |_| {
         let context = Context { link, is_producer: false };
         let consumer: Result<BaseConsumer<Context>, _> = member.create_with_context(context);
-        let mut list = TopicPartitionList::new();
-        list.add_partition(&topic, 0);
-        Ok(consumer.and_then(|consumer| consumer.committed_offsets(list, ASK_LIMIT)))
+        Ok(consumer.and_then(|consumer| see(&consumer, &topic)))
     });
     let found = match asked.await {
         Ok(Ok(_)) => Ok("may be seen".to_owned()),
@@ -341,4 +344,15 @@ async fn group(shared: &Shared, examined: &mut Examined) {
         Err(error) => Err(error.to_string()),
     };
     examined.add(format!("group {name}"), found);
+}
+
+/// Who may not see the group hears so beside the question, which itself runs out of time: librdkafka goes on looking for the
+/// group's coordinator.
+fn see(consumer: &BaseConsumer<Context>, topic: &str) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, 0);
+    let Err(error) = consumer.committed_offsets(list, ASK_LIMIT) else { return Ok(()) };
+    let told = (0..TOLD_MAX).filter_map(|_| consumer.poll(TOLD_WAIT)?.err());
+    let denied = |told: &KafkaError| told.rdkafka_error_code() == Some(Code::GroupAuthorizationFailed);
+    Err(told.into_iter().find(denied).unwrap_or(error))
 }

@@ -19,7 +19,7 @@ use rdkafka::{ClientConfig, ClientContext, Statistics, TopicPartitionList};
 use tokio::sync::{mpsc, watch};
 
 use super::link::{self, Context};
-use super::{Shared, dispose, names, unavailable};
+use super::{Shared, dispose, names, refused, unavailable};
 use crate::{Change, Membership, StreamError, Tail};
 
 /// How long the owner may take to let go of partitions; longer than a store's grace, shorter than a session.
@@ -61,6 +61,8 @@ struct Member {
     /// [`super::LOST_AFTER`]
     lost_after: Duration,
     changes: mpsc::Sender<Told>,
+    /// As the brokers know it.
+    group: String,
     assigned: Arc<Mutex<Assigned>>,
     released: Mutex<blocking::Receiver<u64>>,
     revocations: Mutex<u64>,
@@ -87,6 +89,7 @@ impl KafkaMembership {
             heard: Mutex::default(),
             lost_after: shared.lost_after,
             changes: tell,
+            group: shared.options.group(group),
             assigned: Arc::clone(&assigned),
             released: Mutex::new(receive),
             revocations: Mutex::new(0),
@@ -198,7 +201,7 @@ impl Member {
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut | Code::Resolve) => {}
             Some(Code::AutoOffsetReset | Code::PartitionEOF) => {}
             // Where the owner is that far behind it has other news to take.
-            _ => drop(self.changes.try_send((Err(unavailable(error)), None))),
+            _ => drop(self.changes.try_send((Err(refused(error, &format!("group {}", self.group))), None))),
         }
     }
 

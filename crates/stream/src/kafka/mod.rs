@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use contract::{Env, Offset, Partition, Record, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::{OnceCell, watch};
 
 use self::asker::{Asker, Kind};
@@ -222,7 +224,9 @@ impl Shared {
         self.ask_of(Kind::Bounds, move |asker| {
             let bounds = |partition| {
                 let number = i32::try_from(partition).unwrap_or(i32::MAX);
-                let (start, end) = asker.fetch_watermarks(&name, number, ASK_LIMIT).map_err(unavailable)?;
+                let (start, end) = asker
+                    .fetch_watermarks(&name, number, ASK_LIMIT)
+                    .map_err(|error| refused(&error, &format!("topic {name}")))?;
                 let offset = |offset| u64::try_from(offset).map_err(unavailable);
                 Ok(Bounds { start: offset(start)?, end: offset(end)? })
             };
@@ -291,6 +295,16 @@ fn dispose<T: Send + 'static>(value: T) {
     if let Err(error) = ended {
         // It was dropped here, then.
         tracing::debug!(%error, "no thread to end a client in");
+    }
+}
+
+/// The same of what a client of librdkafka says; what this user may not do, with the permission that it lacks.
+fn refused(error: &KafkaError, what: &str) -> StreamError {
+    match error.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
+            unavailable(format!("{what}: not allowed to read it; allow this user READ on it"))
+        }
+        _ => unavailable(error),
     }
 }
 

@@ -185,8 +185,17 @@ fn failed(error: &KafkaError, record: &Record, options: &Options, lost: bool) ->
             | Code::PurgeQueue
             | Code::UnknownTopic
             | Code::UnknownPartition,
-        ) if !lost => AppendError::Unavailable(error.to_string()),
+        ) if !lost => AppendError::Unavailable(reason(error)),
         _ => AppendError::Unknown(error.to_string()),
+    }
+}
+
+fn reason(error: &KafkaError) -> String {
+    match error.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed) => {
+            "not allowed to write the topic; allow this user WRITE on it".to_owned()
+        }
+        _ => error.to_string(),
     }
 }
 

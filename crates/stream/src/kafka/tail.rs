@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::sync::watch;
 
 use super::reader::Split;
-use super::{Shared, mark, record, unavailable};
+use super::{Shared, mark, record, refused, unavailable};
 use crate::{StreamError, Tail};
 
 /// The most bytes of one batch, if it has more than one record.
@@ -130,7 +130,7 @@ impl KafkaTail {
                 }
             }
             Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut) => None,
-            _ => Some(unavailable(error)),
+            _ => Some(refused(&error, &format!("topic {}", self.shared.options.topic(self.topic)))),
         }
     }
 

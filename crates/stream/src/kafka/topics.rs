@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::link::Context;
 use super::mark::Mark;
 use super::options::Options;
-use super::{ASK_LIMIT, Shared, dispose, unavailable};
+use super::{ASK_LIMIT, Shared, dispose, refused, unavailable};
 use crate::{AppendError, StreamError, Topology};
 
 /// What a topic must take at least: Kafka's default, which holds the largest object with its attributes. Larger
@@ -329,7 +329,8 @@ async fn marked(shared: &Shared, partitions: u32) -> Result<Mark, StreamError> {
 pub(super) async fn find(shared: &Shared) -> Result<Option<Mark>, StreamError> {
     let options = shared.options.clone();
     let context = Context { link: shared.link.clone(), is_producer: false };
-    shared.ask(move |_| Mark::find(&options, context).map_err(unavailable)).await
+    let views = format!("topic {}", options.topic(Topic::Views));
+    shared.ask(move |_| Mark::find(&options, context).map_err(|error| refused(&error, &views))).await
 }
 
 pub(super) fn admin_options() -> AdminOptions {

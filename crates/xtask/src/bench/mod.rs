@@ -4,6 +4,7 @@
 //! command runs this, as no test may depend on speed.
 
 mod coldstart;
+mod import;
 mod lists;
 mod machine;
 mod reads;
@@ -58,6 +59,8 @@ enum Bench {
     Coldstart,
     /// Pages of lists with filters and orders on many entities, against the same pages on 3,000
     Lists,
+    /// `dos import` against one request a row
+    Import,
 }
 
 impl Display for Bench {
@@ -89,6 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Bench::Roundtrip => roundtrip::run(arguments)?,
             Bench::Coldstart => coldstart::run(arguments)?,
             Bench::Lists => lists::run(arguments)?,
+            Bench::Import => import::run(arguments)?,
         };
         println!("{report}");
         reports.push((bench, report));

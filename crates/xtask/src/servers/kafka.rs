@@ -16,14 +16,19 @@ use crate::shell::Program;
 const VERSION: &str = "4.1.1";
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(10 * 60);
 const START_LIMIT: Duration = Duration::from_secs(120);
+/// The user with every permission, and the one that has none but what a test gives it, with their password; for SASL PLAIN and
+/// SCRAM.
+const USERS: [&str; 2] = ["dos", "guest"];
+const PASSWORD: &str = "secret";
 /// `ApiVersions`, version 0, from a client without a name.
 const GREETING: &[u8] = &[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff];
 
 /// A cluster.
 pub struct Kafka {
     brokers: Vec<Broker>,
-    /// Where the first one wants the user `dos` with the password `secret` (SASL PLAIN, no TLS).
+    /// Where the first one wants a user and a password, without and with TLS.
     sasl: SocketAddr,
+    tls: SocketAddr,
     detour_ends: Vec<Vec<SocketAddr>>,
     data: PathBuf,
 }
@@ -40,27 +45,38 @@ impl Kafka {
         let java = ensure_package("java", "default-jre-headless")?;
         let libraries = libraries()?;
         let data = data_folder("kafka")?;
-        let ports = free_ports(usize::from(brokers) * (3 + detours.len()))?;
+        let ports = free_ports(usize::from(brokers) * (4 + detours.len()))?;
         let mut ports = ports.chunks(usize::from(brokers)).map(<[u16]>::to_vec);
         let mut next = || ports.next().unwrap_or_default();
-        let (client, controller, sasl) = (next(), next(), next());
+        let (client, controller, sasl, tls) = (next(), next(), next(), next());
         let ends: Vec<_> = detours.iter().map(|_| next()).collect();
         let class_path = format!("{}/*", libraries.display());
         let cluster = cluster_id()?;
         let addresses = |ports: &Vec<u16>| ports.iter().map(|port| loopback(*port)).collect();
         let detour_ends = ends.iter().map(addresses).collect();
-        let mut kafka = Self { brokers: Vec::new(), sasl: loopback(sasl[0]), detour_ends, data };
+        let (sasl_address, tls_address) = (loopback(sasl[0]), loopback(tls[0]));
+        let mut kafka = Self { brokers: Vec::new(), sasl: sasl_address, tls: tls_address, detour_ends, data };
+        let keys = super::certificates::make(&kafka.data)?;
         for (index, port) in client.iter().enumerate() {
             let folder = kafka.data.join(format!("broker-{}", index + 1));
             fs::create_dir_all(&folder)?;
             let properties = folder.join("server.properties");
             fs::write(
                 &properties,
-                settings(index, [&client, &controller, &sasl], &detour_listeners(index, detours, &ends), &folder),
+                settings(
+                    index,
+                    [&client, &controller, &sasl, &tls],
+                    &detour_listeners(index, detours, &ends),
+                    &folder,
+                    &keys,
+                ),
             )?;
             let properties = properties.display().to_string();
             let tool = ["-Xmx128m", "-cp", &class_path, "kafka.tools.StorageTool", "format", "-t", &cluster, "-c"];
-            run_as(None, &java, &[&tool[..], &[&properties]].concat()).context("the logs cannot be formatted")?;
+            let users = scram_users();
+            let users: Vec<&str> = users.iter().flat_map(|user| ["--add-scram", user]).collect();
+            run_as(None, &java, &[&tool[..], &[&properties], &users].concat())
+                .context("the logs cannot be formatted")?;
             let arguments =
                 ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-cp", &class_path, "kafka.Kafka", &properties];
             let recipe = Recipe {
@@ -88,6 +104,16 @@ impl Kafka {
     /// Where clients with a password find it.
     pub fn sasl_address(&self) -> String {
         self.sasl.to_string()
+    }
+
+    /// Where clients with a password find it over TLS.
+    pub fn tls_address(&self) -> String {
+        self.tls.to_string()
+    }
+
+    /// What clients that come over TLS know its certificate by.
+    pub fn authority(&self) -> PathBuf {
+        self.data.join(super::certificates::AUTHORITY)
     }
 
     /// Where each detour ends, for every broker.
@@ -176,6 +202,24 @@ fn libraries() -> Result<PathBuf> {
     Ok(libraries)
 }
 
+/// Gives or takes permissions on the cluster at an address, as `kafka-acls.sh` does.
+///
+/// # Errors
+/// What the tool says.
+pub fn acls(address: &str, arguments: &[&str]) -> Result<()> {
+    let java = ensure_package("java", "default-jre-headless")?;
+    let class_path = format!("{}/*", libraries()?.display());
+    let tool = ["-Xmx128m", "-cp", &class_path, "org.apache.kafka.tools.AclCommand", "--bootstrap-server", address];
+    run_as(None, &java, &[&tool[..], arguments].concat()).context("the permissions cannot be changed")
+}
+
+fn scram_users() -> Vec<String> {
+    let user = |user| {
+        ["SCRAM-SHA-256", "SCRAM-SHA-512"].map(|mechanism| format!("{mechanism}=[name={user},password={PASSWORD}]"))
+    };
+    USERS.into_iter().flat_map(user).collect()
+}
+
 /// 22 characters that are 16 bytes in URL-safe Base64.
 fn cluster_id() -> Result<String> {
     let random = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
@@ -194,25 +238,42 @@ fn detour_listeners(index: usize, detours: &[Vec<SocketAddr>], ends: &[Vec<u16>]
     lines
 }
 
-fn settings(index: usize, ports: [&[u16]; 3], detours: &[String; 3], folder: &Path) -> String {
-    let [client, controller, sasl] = ports;
+/// What a listener that wants a password takes.
+fn mechanisms(listener: &str) -> String {
+    let users: String = USERS.iter().map(|user| format!(" user_{user}=\"{PASSWORD}\"")).collect();
+    let prefix = format!("listener.name.{listener}");
+    let security = "org.apache.kafka.common.security";
+    format!(
+        "{prefix}.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+{prefix}.plain.sasl.jaas.config={security}.plain.PlainLoginModule required{users};
+{prefix}.scram-sha-256.sasl.jaas.config={security}.scram.ScramLoginModule required;
+{prefix}.scram-sha-512.sasl.jaas.config={security}.scram.ScramLoginModule required;
+"
+    )
+}
+
+fn settings(index: usize, ports: [&[u16]; 4], detours: &[String; 3], folder: &Path, keys: &Path) -> String {
+    let [client, controller, sasl, tls] = ports;
     let [listeners, told, protocols] = detours;
     let node = index + 1;
     let voters = controller.iter().enumerate().map(|(index, port)| format!("{}@127.0.0.1:{port}", index + 1));
     let voters = voters.collect::<Vec<_>>().join(",");
     let replicas = client.len().min(3);
-    let (client, controller, sasl) = (client[index], controller[index], sasl[index]);
+    let (client, controller, sasl, tls) = (client[index], controller[index], sasl[index], tls[index]);
+    let passwords = mechanisms("sasl") + &mechanisms("tls");
     let in_sync = if replicas > 2 { 2 } else { 1 };
     format!(
         "process.roles=broker,controller
 node.id={node}
 controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl}{listeners}
-advertised.listeners=PLAINTEXT://127.0.0.1:{client},SASL://127.0.0.1:{sasl}{told}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT{protocols}
-listener.name.sasl.sasl.enabled.mechanisms=PLAIN
-listener.name.sasl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_dos=\"secret\";
+listeners=PLAINTEXT://127.0.0.1:{client},CONTROLLER://127.0.0.1:{controller},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{client},SASL://127.0.0.1:{sasl},TLS://127.0.0.1:{tls}{told}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SASL_SSL{protocols}
+{passwords}listener.name.tls.ssl.keystore.type=PEM
+listener.name.tls.ssl.keystore.location={}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:dos
 log.dirs={}
 auto.create.topics.enable=false
 default.replication.factor={replicas}
@@ -231,6 +292,7 @@ broker.heartbeat.interval.ms=500
 log.cleaner.backoff.ms=1000
 log.cleaner.dedupe.buffer.size=4194304
 ",
+        keys.display(),
         folder.join("log").display(),
     )
 }

@@ -3,6 +3,7 @@
 //! Each listens on free loopback ports, keeps its data below `target/servers/`, and is ended, by its own id, when the
 //! value that started it is dropped. A server that a variable of the environment points to is used as it is.
 
+mod certificates;
 mod kafka;
 mod postgres;
 mod process;
@@ -21,12 +22,15 @@ use clap::ValueEnum;
 use crate::interrupts::Watch;
 use crate::shell::workspace_root;
 
-pub use kafka::Kafka;
+pub use kafka::{Kafka, acls};
 pub use postgres::Postgres;
 pub use redis::Redis;
 
 /// Tells tests where Kafka wants a password.
 const SASL_VARIABLE: &str = "DOS_TEST_KAFKA_SASL";
+/// The same over TLS, and the certificate of its authority.
+const TLS_VARIABLE: &str = "DOS_TEST_KAFKA_TLS";
+const AUTHORITY_VARIABLE: &str = "DOS_TEST_KAFKA_CA";
 const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// Arguments of `servers`.
@@ -96,6 +100,8 @@ pub fn start(kinds: &[Kind], brokers: u16) -> Result<Running> {
     }
     if let Some(kafka) = &running.kafka {
         running.variables.insert(SASL_VARIABLE, kafka.sasl_address());
+        running.variables.insert(TLS_VARIABLE, kafka.tls_address());
+        running.variables.insert(AUTHORITY_VARIABLE, kafka.authority().display().to_string());
     }
     Ok(running)
 }

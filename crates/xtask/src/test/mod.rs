@@ -6,6 +6,8 @@
 mod browser;
 mod dependencies;
 mod deploy;
+mod documents;
+mod node;
 
 use std::fmt::{self, Display};
 use std::time::Duration;
@@ -47,6 +49,8 @@ enum Group {
     Faults,
     /// The API reference in headless Chromium
     Browser,
+    /// The OpenAPI and AsyncAPI documents by linters, and a client that is generated from the first
+    Documents,
     /// The files in `deploy/`, by linters and schemas
     Deploy,
     /// Requests made from the OpenAPI document, on a running gateway
@@ -67,6 +71,7 @@ impl Group {
             Self::Tests => run_tests(),
             Self::Faults => faults::run_bounded(),
             Self::Browser => browser::run(),
+            Self::Documents => documents::run(),
             Self::Deploy => deploy::run(),
             Self::Schemathesis => schemathesis::run_bounded(),
         }

@@ -1,8 +1,15 @@
 //! `Idempotency-Key`
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use contract::env::BoxFuture;
+use contract::{Env, Timestamp};
+use dos::env::System;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Api, eventually, matrix};
+use crate::harness::{Answer, Api, Shape, eventually, matrix};
 
 const KEY: &str = "8e03978e-40d5-43dd-bc93-6894a57f9324";
 
@@ -13,6 +20,11 @@ matrix! {
     rejections_are_remembered_and_refusals_are_not
     a_key_is_known_after_a_restart
     an_operation_of_a_repeat_tells_of_the_first
+}
+
+matrix! {
+    shape => a_key_is_known_on_every_gateway
+    a_key_is_known_for_a_day_and_then_free
 }
 
 async fn keyed(api: &Api, method: &str, path: &str, key: &str, body: &Value) -> Answer {
@@ -122,4 +134,90 @@ async fn an_operation_of_a_repeat_tells_of_the_first(api: Api) {
         (answer.expect(200).json["status"] != json!("pending")).then_some(answer)
     });
     assert_eq!(ended.await.json["href"], json!(path));
+}
+
+async fn a_key_is_known_on_every_gateway(shape: Shape) {
+    let one = Api::start_with(shape, |_| {}).await;
+    let other = one.second().await;
+    let path = format!("/provider/{}", one.provider("n").await);
+    for (n, (method, path, body)) in [
+        ("POST", "/provider", json!({"name": "\u{201c}\u{a3}5\u{201d}\n", "published": true})),
+        ("PATCH", &path, json!({"name": "m"})),
+        ("PUT", &path, json!({"name": "m"})),
+        ("PUT", "/provider/none", json!({"name": "m"})),
+        ("DELETE", &path, json!({})),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let key = format!("{KEY}-{n}");
+        let first = keyed(&one, method, path, &key, &body).await;
+        let again = keyed(&other, method, path, &key, &body).await;
+        assert_eq!(again.header("idempotent-replayed"), Some("true"), "{method}: {again:?}");
+        match first.status {
+            404 => assert_eq!((&again.json["detail"], again.status), (&first.json["detail"], 404)),
+            _ => assert_eq!(told(&again), told(&first), "{method}"),
+        }
+    }
+    // At once on both: one is carried out.
+    for round in 0..5 {
+        let (key, body) = (format!("{KEY}-at-once-{round}"), json!({"option": round.to_string()}));
+        let send = |api| keyed(api, "POST", "/costoption", &key, &body);
+        let (here, there) = tokio::join!(send(&one), send(&other));
+        assert_eq!(told(here.expect(201)), told(&there));
+        assert!(here.header("idempotent-replayed").is_some() != there.header("idempotent-replayed").is_some());
+    }
+    assert_eq!(one.get("/costoption").await.expect(200).json.as_array().unwrap().len(), 5);
+}
+
+/// The real world at another time.
+struct Ahead {
+    system: System,
+    by_millis: AtomicI64,
+}
+
+impl Env for Ahead {
+    fn now(&self) -> Timestamp {
+        self.system.now().plus_millis(self.by_millis.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.system.monotonic()
+    }
+
+    fn random(&self) -> [u8; 10] {
+        self.system.random()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<()> {
+        self.system.sleep(duration)
+    }
+
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.system.spawn(task);
+    }
+}
+
+async fn a_key_is_known_for_a_day_and_then_free(shape: Shape) {
+    const MINUTE: i64 = 60_000;
+    let env = Arc::new(Ahead { system: System::new(), by_millis: AtomicI64::new(0) });
+    let api = Api::start_in(shape, |settings| settings.store.outcome_retention_hours = 24, env.clone()).await;
+    let body = json!({"option": "x"});
+    let first = keyed(&api, "POST", "/costoption", KEY, &body).await;
+    first.expect(201);
+    let after = |minutes: i64| env.by_millis.store(minutes * MINUTE, Ordering::SeqCst);
+    // Keys that are too old go with those that come.
+    let later = async || {
+        let other = System::new().uuid().to_string();
+        keyed(&api, "POST", "/costoption", &other, &body).await.expect(201);
+        keyed(&api, "POST", "/costoption", KEY, &body).await
+    };
+    after(23 * 60 + 58);
+    for _ in 0..8 {
+        let again = later().await;
+        assert_eq!((told(&again), again.header("idempotent-replayed")), (told(&first), Some("true")));
+    }
+    after(24 * 60 + 1);
+    let other = eventually(async || Some(later().await).filter(|answer| told(answer) != told(&first))).await;
+    assert_eq!(other.expect(201).header("idempotent-replayed"), None);
 }

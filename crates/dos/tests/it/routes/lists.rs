@@ -1,6 +1,7 @@
 //! `GET /T` with filters, orders and ids.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use contract::{EntityId, ListQuery, Registry, Sort, Timestamp};
@@ -143,7 +144,8 @@ async fn everything_that_is_wrong_is_named_at_once(api: Api) {
         let answer = api.get(&format!("/service?sort={bad}")).await;
         assert_eq!(answer.expect_problem(400, "invalid-request").places(), ["sort"], "{bad}");
     }
-    for bad in ["ids=", "ids=a,,b", "ids=a&ids=a", "ids=a/b"] {
+    let too_many = format!("ids={}", (0..201).map(|number| number.to_string()).collect::<Vec<_>>().join(","));
+    for bad in ["ids=", "ids=a,,b", "ids=a&ids=a", "ids=a/b", &too_many] {
         let answer = api.get(&format!("/service?{bad}")).await;
         assert_eq!(answer.expect_problem(400, "invalid-request").places(), ["ids"], "{bad}");
     }
@@ -352,11 +354,21 @@ async fn while_rows_change_none_comes_twice_and_none_is_missed(api: Api) {
         api.put_new(&format!("/service/x{number}"), fields(u8::from(number % 2 == 0))).await.expect(201);
     }
     let done = AtomicBool::new(false);
+    // Those that are not touched again once they are there.
+    let whole: Mutex<BTreeSet<String>> = Mutex::new((0..40).map(|number| format!("s{number}")).collect());
     let writers = (0..4).map(|writer| {
-        let (api, done) = (&api, &done);
+        let (api, done, whole) = (&api, &done, &whole);
         async move {
             let mut random = Random::new(3, writer);
-            while !done.load(Ordering::Relaxed) {
+            for turn in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                if turn % 8 == 0 {
+                    let id = format!("s{writer}-{turn}");
+                    api.put_new(&format!("/service/{id}"), fields(1)).await.expect(201);
+                    whole.lock().unwrap().insert(id);
+                }
                 let number = random.below(10) * 4 + usize::try_from(writer).unwrap();
                 let answer = match random.below(6) {
                     // It changes, and goes on to fit.
@@ -378,12 +390,16 @@ async fn while_rows_change_none_comes_twice_and_none_is_missed(api: Api) {
     let reader = async {
         for round in 0..12 {
             let sort = if round % 2 == 0 { "created" } else { "-created" };
-            let mut path = format!("/service?provider_id=p&published=1&limit=7&sort={sort}");
+            // Lists of whole types are another way through the views than those with filters.
+            let filters = if round % 4 < 2 { "provider_id=p&published=1&" } else { "" };
+            let mut path = format!("/service?{filters}limit={}&sort={sort}", 7 + round);
             let (mut seen, mut last) = (Vec::new(), None);
+            let begun = whole.lock().unwrap().clone();
             loop {
                 let answer = api.get(&path).await;
                 for row in answer.expect(200).json.as_array().unwrap() {
-                    assert_eq!((&row["published"], &row["provider_id"]), (&json!(1), &json!("p")), "it does not fit");
+                    let fits = (&row["published"], &row["provider_id"]) == (&json!(1), &json!("p"));
+                    assert!(fits || filters.is_empty(), "it does not fit");
                     let place = (row["created"].as_str().map(Timestamp::parse), row["id"].as_str().unwrap().to_owned());
                     let order = last.as_ref().map(|last| place.cmp(last));
                     let expected = if round % 2 == 0 { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less };
@@ -395,8 +411,10 @@ async fn while_rows_change_none_comes_twice_and_none_is_missed(api: Api) {
                 path = link.strip_prefix('<').unwrap().split('>').next().unwrap().to_owned();
             }
             let stable: Vec<_> = seen.iter().filter(|id| id.starts_with('s')).collect();
-            assert_eq!(stable.iter().collect::<BTreeSet<_>>().len(), stable.len(), "a row came twice");
-            assert_eq!(stable.len(), 40, "a row was missed");
+            let once: BTreeSet<_> = stable.iter().copied().collect();
+            assert_eq!(once.len(), stable.len(), "a row came twice");
+            let missed: Vec<_> = begun.iter().filter(|id| !once.contains(id)).collect();
+            assert!(missed.is_empty(), "{missed:?} were missed");
         }
         done.store(true, Ordering::Relaxed);
     };

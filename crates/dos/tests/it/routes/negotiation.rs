@@ -30,6 +30,8 @@ async fn the_type_is_chosen_by_quality(api: Api) {
         ("/provider", "image/*", 406),
         ("/openapi.yaml", "application/yaml", 200),
         ("/openapi.yaml", "application/json", 406),
+        ("/asyncapi.json", "application/json", 200),
+        ("/asyncapi.json", "application/yaml", 406),
         ("/problem/gone", "text/html", 200),
         ("/problem/gone", "application/json", 406),
         ("/operation/x", "text/plain", 406),
@@ -86,7 +88,9 @@ async fn lists_and_documents_are_compressed(api: Api) {
         let row = json!({"name": format!("n{i}"), "address": "one and the same street, over and over again"});
         api.put_new(&format!("/venue/v{i:02}"), row).await.expect(201);
     }
-    for path in ["/venue", "/", "/openapi.json", "/openapi.yaml", "/docs/swagger-ui.css", "/problem/gone"] {
+    for path in
+        ["/venue", "/", "/openapi.json", "/openapi.yaml", "/asyncapi.json", "/docs/swagger-ui.css", "/problem/gone"]
+    {
         let (_, none, _, whole) = fetch(&api, path, &[]).await;
         assert_eq!(none, None, "{path}");
         let (status, encoding, etag, body) = fetch(&api, path, &[("accept-encoding", "br, gzip;q=0.5")]).await;

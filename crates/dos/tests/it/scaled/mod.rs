@@ -5,4 +5,5 @@ mod forged;
 mod owners;
 mod quarantine;
 mod refusals;
+mod secured;
 mod starts;

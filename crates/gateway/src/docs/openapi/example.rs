@@ -7,31 +7,32 @@ use serde_json::{Map, Value, json};
 use super::Names;
 
 /// The entity that examples are about.
-pub(super) const ID: &str = "019ab3c5-7e1a-7cc2-9d1e-3f5a6b7c8d9e";
+pub(in crate::docs) const ID: &str = "019ab3c5-7e1a-7cc2-9d1e-3f5a6b7c8d9e";
 /// When it was created.
-pub(super) const CREATED: &str = "2026-11-24T09:30:00Z";
+pub(in crate::docs) const CREATED: &str = "2026-11-24T09:30:00Z";
 /// When it was last changed.
-pub(super) const UPDATED: &str = "2026-11-24T10:15:42.250Z";
+pub(in crate::docs) const UPDATED: &str = "2026-11-24T10:15:42.250Z";
 /// The validator of its first version.
-pub(super) const ETAG: &str = "\"1-5d41402abc4b2a76\"";
+pub(in crate::docs) const ETAG: &str = "\"1-5d41402abc4b2a76\"";
 /// An operation's id: a command's id and a message key, in base64url.
-pub(super) const OPERATION: &str = "AZqzxX4afMKdHj9aa3yNnXByb3ZpZGVyOjAxOWFiM2M1LTdlMWEtN2NjMi05ZDFlLTNmNWE2YjdjOGQ5ZQ";
+pub(in crate::docs) const OPERATION: &str =
+    "AZqzxX4afMKdHj9aa3yNnXByb3ZpZGVyOjAxOWFiM2M1LTdlMWEtN2NjMi05ZDFlLTNmNWE2YjdjOGQ5ZQ";
 /// A request's label.
-const REQUEST_ID: &str = "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a";
+pub(in crate::docs) const REQUEST_ID: &str = "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a";
 
 /// A full object.
-pub(super) fn full(entity_type: &EntityType) -> Value {
+pub(in crate::docs) fn full(entity_type: &EntityType) -> Value {
     object(entity_type, &create(entity_type), CREATED)
 }
 
 /// What a client sends to create it.
-pub(super) fn create(entity_type: &EntityType) -> Map<String, Value> {
+pub(in crate::docs) fn create(entity_type: &EntityType) -> Map<String, Value> {
     let fields = entity_type.fields().iter();
     fields.filter_map(|field| Some((field.name.clone(), value(field)?))).collect()
 }
 
 /// What a client sends to update it: one field set and, where one can be, one cleared.
-pub(super) fn update(entity_type: &EntityType) -> Map<String, Value> {
+pub(in crate::docs) fn update(entity_type: &EntityType) -> Map<String, Value> {
     let fields = entity_type.fields();
     let set = fields.iter().find_map(|field| Some((field.name.clone(), value(field)?)));
     let cleared = fields.iter().rfind(|field| !field.required && field.default.is_null());
@@ -115,8 +116,8 @@ pub(super) fn shared() -> Map<String, Value> {
     add("pending", "Not yet carried out", with(pending, "created", CREATED.into()));
     add("succeeded", "Carried out", with(succeeded, "created", CREATED.into()));
     add("failed", "Refused", with(failed, "created", CREATED.into()));
-    // What is invalid depends on the type; each has an example of its own.
-    for slug in Slug::ALL.iter().filter(|slug| **slug != Slug::InvalidEntity) {
+    // What is invalid depends on the type; each has an example of its own. And no method that the document has is refused.
+    for slug in Slug::ALL.iter().filter(|slug| ![Slug::InvalidEntity, Slug::MethodNotAllowed].contains(slug)) {
         let summary = slug.title();
         let (found, instance) = (sample(*slug), format!("/provider/{ID}"));
         add(slug.as_str(), summary, problem(&found, &instance));
@@ -130,7 +131,7 @@ fn with(mut object: Value, name: &str, value: Value) -> Value {
 }
 
 /// Why a create at an id is refused, in the data store's words.
-fn exists() -> String {
+pub(in crate::docs) fn exists() -> String {
     format!("the provider {ID} exists already, as version 1; to change it, send an update (PUT without If-None-Match)")
 }
 
@@ -140,7 +141,6 @@ fn sample(slug: Slug) -> Problem {
     let detail = match slug {
         Slug::InvalidJson => "not valid JSON: EOF while parsing a string at line 3 column 18",
         Slug::NotFound => missing.as_str(),
-        Slug::MethodNotAllowed => "POST is not offered here; offered are GET, HEAD, PUT, PATCH, DELETE, OPTIONS",
         Slug::NotAcceptable => "application/json is what this path offers; accept it or leave Accept out",
         Slug::UnsupportedMediaType => "send the body with one Content-Type: application/json",
         Slug::PreconditionFailed => exists.as_str(),

@@ -6,12 +6,14 @@
 
 mod changes;
 mod entity;
-mod example;
-mod schema;
+pub(super) mod example;
+pub(super) mod schema;
 mod shared;
 mod system;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
 
 use contract::{EntityType, Registry, Slug};
 use serde_json::{Map, Value, json};
@@ -39,12 +41,14 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
     parameters["Type"]["schema"]["enum"] = types.into();
     changes::paths(&mut paths);
     system::paths(registry, &mut paths);
+    let responses = used(shared::responses(registry.iter().any(|t| t.plural().is_some())), &paths);
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Directory of Services",
             "summary": "Who provides which service, where, when, for whom and at what cost.",
             "description": description(),
+            "contact": {"name": "The operator of this directory"},
             "license": {"name": "MIT", "identifier": "MIT"},
             "version": version,
         },
@@ -56,10 +60,22 @@ pub fn openapi(registry: &Registry, public_url: &str, version: &str) -> Value {
             "schemas": schemas,
             "parameters": parameters,
             "headers": shared::headers(),
-            "responses": shared::responses(registry.iter().any(|t| t.plural().is_some())),
+            "responses": responses,
             "examples": examples,
         },
     })
+}
+
+/// Those of the responses that a path refers to.
+fn used(mut responses: Map<String, Value>, paths: &Map<String, Value>) -> Map<String, Value> {
+    let mut names = HashSet::new();
+    for operation in paths.values().filter_map(Value::as_object).flat_map(Map::values) {
+        let responses = operation.get("responses").and_then(Value::as_object).into_iter().flat_map(Map::values);
+        let references = responses.filter_map(|response| response.get("$ref").and_then(Value::as_str));
+        names.extend(references.filter_map(|reference| reference.rsplit('/').next()));
+    }
+    responses.retain(|name, _| names.contains(name.as_str()));
+    responses
 }
 
 /// The document as YAML.
@@ -69,24 +85,24 @@ pub fn to_yaml(document: &Value) -> String {
 }
 
 /// How documents call an entity type.
-struct Names {
+pub(super) struct Names {
     /// The type's name and path segment: `costoption`.
-    path: String,
+    pub(super) path: String,
     /// In components and operation ids: `Costoption`. Only the first letter is raised, so that two types never meet, nor a type
     /// and what belongs to another (`CostoptionUpdate`).
-    component: String,
+    pub(super) component: String,
     /// In a sentence: `cost option`.
-    one: String,
+    pub(super) one: String,
     /// In a sentence, with its article: `a cost option`.
-    a: String,
+    pub(super) a: String,
     /// In a sentence: `cost options`.
-    many: String,
+    pub(super) many: String,
     /// The components of the parameters that filter lists: `Costoption.option`.
     filters: Vec<String>,
 }
 
 impl Names {
-    fn of(entity_type: &EntityType) -> Self {
+    pub(super) fn of(entity_type: &EntityType) -> Self {
         let path = entity_type.name().to_string();
         let mut component = capital(&path);
         if schema::SHARED.contains(&component.as_str()) {
@@ -110,7 +126,7 @@ impl Names {
     }
 }
 
-fn capital(text: &str) -> String {
+pub(super) fn capital(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(chars).collect()
 }
@@ -120,7 +136,7 @@ const ID_PATTERN: &str =
     "^([A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|\\.[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|\\.\\.[A-Za-z0-9._-]{1,62})$";
 
 /// A reference to a component.
-fn reference(kind: &str, name: &str) -> Value {
+pub(super) fn reference(kind: &str, name: &str) -> Value {
     json!({"$ref": format!("#/components/{kind}/{name}")})
 }
 
@@ -188,6 +204,7 @@ answered from a view that has seen all that the token tells of, and gets a newer
 open to them.\n\
 - **What changes** can be followed: `Accept: text/event-stream` on `/T`, `/T/{id}` and `/changes`, or pages of `/changes` for those who poll. \
 Every event's id, every `rel=\"next\"` there and every `Consistency-Token` is a position to go on from, on any gateway.\n\
+- **Other services** of the same system listen to the event stream itself: [asyncapi.json](asyncapi.json) describes its topics and messages.\n\
 - **Not offered yet**, and therefore refused with `400` rather than passed over: on writes \
 `If-Modified-Since`; on lists and other documents `If-Match` and `If-Unmodified-Since`.\n\
 - **`X-Request-ID`** is your label of a request: it comes back in the response and stands in the gateway's log.\n\

@@ -9,7 +9,7 @@ use super::example;
 use super::{ID_PATTERN, Names};
 
 /// The names of the schemas that belong to no entity type.
-pub(super) const SHARED: [&str; 12] = [
+pub(super) const SHARED: [&str; 13] = [
     "Id",
     "Time",
     "Problem",
@@ -21,6 +21,7 @@ pub(super) const SHARED: [&str; 12] = [
     "Ready",
     "Notready",
     "Document",
+    "Events",
     "Change",
 ];
 
@@ -33,7 +34,7 @@ pub(super) fn entity(entity_type: &EntityType, names: &Names, schemas: &mut Map<
 }
 
 /// The full object, as every response holds it.
-fn full(entity_type: &EntityType, names: &Names) -> Value {
+pub(in crate::docs) fn full(entity_type: &EntityType, names: &Names) -> Value {
     let mut properties = Map::new();
     properties.insert("id".to_owned(), id());
     for field in entity_type.fields() {
@@ -61,7 +62,10 @@ fn full(entity_type: &EntityType, names: &Names) -> Value {
 
 fn create(entity_type: &EntityType, names: &Names) -> Value {
     let fields = entity_type.fields();
-    let properties = written(entity_type, names, "Ignored, but for `timestamps=keep`.");
+    let mut properties = written(entity_type, names, "Ignored, but for `timestamps=keep`.");
+    for schema in properties.values_mut().filter_map(Value::as_object_mut) {
+        tell_default(schema);
+    }
     // A required field that has an alias may come under either name.
     let required: Vec<_> = fields.iter().filter(|f| f.required && f.alias.is_none()).map(|f| &f.name).collect();
     let mut schema = json!({
@@ -75,6 +79,15 @@ fn create(entity_type: &EntityType, names: &Names) -> Value {
     });
     add_rules(&mut schema, fields, true);
     schema
+}
+
+/// Says in words what a field is where it is left out: generators of clients take a `default` for a promise that the field is always
+/// there, and make those who write send it.
+fn tell_default(schema: &mut Map<String, Value>) {
+    let Some(default) = schema.shift_remove("default") else { return };
+    let description = schema.get("description").and_then(Value::as_str).unwrap_or_default();
+    let told = format!("{description} Left out, it is `{default}`.");
+    schema.insert("description".to_owned(), told.trim_start().into());
 }
 
 fn update(entity_type: &EntityType, names: &Names) -> Value {
@@ -150,7 +163,7 @@ fn add_rules(schema: &mut Value, fields: &[Field], complete: bool) {
 }
 
 /// A field's schema as in the file, without its alias, its references pointing into this document.
-fn own(field: &Field, names: &Names) -> Value {
+pub(in crate::docs) fn own(field: &Field, names: &Names) -> Value {
     let mut schema = moved(&field.schema, names);
     if let Some(schema) = schema.as_object_mut() {
         schema.shift_remove("x-alias");
@@ -159,7 +172,7 @@ fn own(field: &Field, names: &Names) -> Value {
 }
 
 /// The schema with references into the entity file's `$defs` pointing at where this document has them.
-fn moved(schema: &Value, names: &Names) -> Value {
+pub(in crate::docs) fn moved(schema: &Value, names: &Names) -> Value {
     match schema {
         Value::Array(items) => items.iter().map(|item| moved(item, names)).collect(),
         Value::Object(map) => {
@@ -177,7 +190,7 @@ fn moved(schema: &Value, names: &Names) -> Value {
 }
 
 /// The schema, `null` allowed.
-fn nullable(mut schema: Value) -> Value {
+pub(in crate::docs) fn nullable(mut schema: Value) -> Value {
     // What else the schema asks of a value may rule `null` out, whatever its type says.
     let asks_more = ["const", "$ref", "allOf", "anyOf", "oneOf", "not", "if"].iter().any(|k| schema.get(k).is_some());
     let types = match schema.get("type") {
@@ -205,6 +218,17 @@ fn id() -> Value {
 /// The schemas that belong to no entity type.
 pub(super) fn shared() -> Map<String, Value> {
     let mut schemas = Map::new();
+    scalars(&mut schemas);
+    schemas.insert("Problem".to_owned(), problem());
+    schemas.insert("Fault".to_owned(), fault());
+    schemas.insert("Operation".to_owned(), operation());
+    schemas.insert("Change".to_owned(), super::changes::schema());
+    system(&mut schemas);
+    schemas
+}
+
+/// Ids and times, which all documents have.
+pub(in crate::docs) fn scalars(schemas: &mut Map<String, Value>) {
     schemas.insert("Id".to_owned(), json!({
         "title": "Id",
         "description": "An entity's identity, opaque. New ones are UUIDs of version 7, older systems' ids may be anything within the grammar.",
@@ -222,12 +246,6 @@ pub(super) fn shared() -> Map<String, Value> {
             "examples": [example::CREATED],
         }),
     );
-    schemas.insert("Problem".to_owned(), problem());
-    schemas.insert("Fault".to_owned(), fault());
-    schemas.insert("Operation".to_owned(), operation());
-    schemas.insert("Change".to_owned(), super::changes::schema());
-    system(&mut schemas);
-    schemas
 }
 
 fn problem() -> Value {
@@ -265,7 +283,7 @@ fn problem() -> Value {
     })
 }
 
-fn fault() -> Value {
+pub(in crate::docs) fn fault() -> Value {
     let place = |description: &str| json!({"type": "string", "description": description});
     json!({
         "title": "Fault",
@@ -365,6 +383,15 @@ fn system(schemas: &mut Map<String, Value>) {
             "type": "object",
             "required": ["openapi", "info", "paths"],
             "properties": {"openapi": text("3.1.0"), "info": {"type": "object"}, "paths": {"type": "object"}},
+        }),
+    );
+    schemas.insert(
+        "Events".to_owned(),
+        json!({
+            "title": "AsyncAPI document",
+            "type": "object",
+            "required": ["asyncapi", "info", "channels"],
+            "properties": {"asyncapi": text("3.0.0"), "info": {"type": "object"}, "channels": {"type": "object"}},
         }),
     );
 }

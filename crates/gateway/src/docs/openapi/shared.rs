@@ -126,7 +126,6 @@ pub(super) fn headers() -> Value {
         "RequestId": header("The request's label, as sent or as made by the gateway.", "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a"),
         "PreferenceApplied": header("The preferences that were heeded (RFC 7240).", "wait=10"),
         "RetryAfter": {"description": "Seconds to wait before asking again.", "schema": seconds, "example": 1},
-        "Allow": header("The methods that the path offers.", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
         "AcceptPatch": header("What a `PATCH` takes (RFC 5789).", "application/merge-patch+json"),
         "IdempotentReplayed": header("`true`: this is the first answer to the idempotency key, given again.", "true"),
         "AcceptEncoding": header("Where the body was encoded: the encodings that are read, which is none (RFC 9110).", "identity"),
@@ -168,7 +167,6 @@ const RESPONSES: &[(&str, &[Slug])] = &[
     ("Gone", &[Slug::Gone]),
     ("PositionExpired", &[Slug::PositionExpired]),
     ("WriteGone", &[Slug::Gone]),
-    ("MethodNotAllowed", &[Slug::MethodNotAllowed]),
     ("NotAcceptable", &[Slug::NotAcceptable]),
     ("RequestTimeout", &[Slug::RequestTimeout]),
     ("PreconditionFailed", &[Slug::PreconditionFailed]),
@@ -250,7 +248,6 @@ fn extra_headers(component: &str) -> &'static [(&'static str, &'static str)] {
         "KeyReused" => &[PREFERENCE, TOKEN],
         "PatchMediaType" => &[("Accept-Encoding", "AcceptEncoding"), ("Accept-Patch", "AcceptPatch")],
         "UnsupportedMediaType" => &[("Accept-Encoding", "AcceptEncoding")],
-        "MethodNotAllowed" => &[("Allow", "Allow")],
         _ => &[],
     }
 }

@@ -17,9 +17,11 @@ pub(super) fn paths(registry: &Registry, paths: &mut Map<String, Value>) {
     paths.insert("/health/alive".to_owned(), alive());
     paths.insert("/health/ready".to_owned(), ready());
     let about = "This document, as JSON. Its schemas are generated from the entity types that the gateway serves.";
-    paths.insert("/openapi.json".to_owned(), document("getOpenapiJson", JSON, about));
+    paths.insert("/openapi.json".to_owned(), document("getOpenapiJson", "OpenAPI", JSON, about));
     let about = "This document, as YAML.";
-    paths.insert("/openapi.yaml".to_owned(), document("getOpenapiYaml", "application/yaml", about));
+    paths.insert("/openapi.yaml".to_owned(), document("getOpenapiYaml", "OpenAPI", "application/yaml", about));
+    let about = "The topics of the event stream and the messages on them (AsyncAPI 3.0), for services that listen to the directory.";
+    paths.insert("/asyncapi.json".to_owned(), document("getAsyncapiJson", "AsyncAPI", JSON, about));
     paths.insert("/schema/{type}".to_owned(), schema(registry));
     paths.insert("/docs".to_owned(), docs());
     paths.insert("/problem/{slug}".to_owned(), problem());
@@ -150,13 +152,14 @@ fn ready() -> Value {
     get(&[], "getHealthReady", "Whether the gateway is ready", description, responses)
 }
 
-fn document(id: &str, media_type: &str, description: &str) -> Value {
-    let content = json!({"schema": reference("schemas", "Document")});
+fn document(id: &str, format: &str, media_type: &str, description: &str) -> Value {
+    let schema = if format == "OpenAPI" { "Document" } else { "Events" };
+    let content = json!({"schema": reference("schemas", schema)});
     let headers = [("ETag", "ETag"), ("Vary", "Vary")];
-    let mut ok = response("The OpenAPI document.", media_type, content);
+    let mut ok = response(&format!("The {format} document."), media_type, content);
     ok["headers"] = header_references(&[&headers[..], &[COMPRESSED]].concat()).into();
     let responses = responses([(200, ok), (304, unchanged(&headers))], &["NotAcceptable", "Internal"]);
-    get(&["IfNoneMatch"], id, "The OpenAPI document", description, responses)
+    get(&["IfNoneMatch"], id, &format!("The {format} document"), description, responses)
 }
 
 fn schema(registry: &Registry) -> Value {

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use twox_hash::XxHash3_64;
 
 use super::super::conditions::is_known;
+use super::super::consistency::{self, CONSISTENCY_TOKEN};
 use super::super::cursor::Cursor;
 use super::super::list_query::{Asked, list_query};
 use super::super::middleware::Call;
@@ -71,12 +72,12 @@ async fn page(call: &Call<'_>, source: &Source, asked: Asked) -> Result<Answered
     } else {
         response::read(body)
     };
-    response::set(&mut response, ETAG, &format!("W/{etag}"));
-    response::set(&mut response, X_TOTAL_COUNT, &total.to_string());
+    response::set(&mut response, ETAG, format_args!("W/{etag}"));
+    response::set(&mut response, X_TOTAL_COUNT, total);
     if let Some(cursor) = next {
         let public_url = &call.gateway.config.public_url;
         let target = format!("{public_url}/{name}?{parameters}limit={}&cursor={cursor}", query.limit);
-        response::set(&mut response, LINK, &format!("<{target}>; rel=\"next\""));
+        response::set(&mut response, LINK, format_args!("<{target}>; rel=\"next\""));
     }
     Ok(response)
 }
@@ -92,6 +93,7 @@ fn etag(body: &[u8], total: u64, next: Option<&str>) -> String {
 /// All rows, one a line, each as of its sending. Between two pages nothing is held but where the first ended, so that a slow reader
 /// costs nothing.
 async fn all(source: Source, asked: Asked) -> Result<Answered, Failure> {
+    let token = consistency::before(&source.gateway);
     let mut query = ListQuery { limit: STREAMED, ..asked.query };
     // What is wrong from the start is said with a status.
     let first = source.find(&query).await?;
@@ -120,7 +122,10 @@ async fn all(source: Source, asked: Asked) -> Result<Answered, Failure> {
     let mut response = response::read(Bytes::new());
     *response.body_mut() = Outgoing::Stream(lines.boxed());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON));
-    response::set(&mut response, X_TOTAL_COUNT, &total.to_string());
+    if let Some(token) = token {
+        response.headers_mut().insert(CONSISTENCY_TOKEN, token);
+    }
+    response::set(&mut response, X_TOTAL_COUNT, total);
     Ok(response)
 }
 

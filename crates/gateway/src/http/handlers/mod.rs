@@ -14,7 +14,9 @@ pub(crate) use changes::{Scope, follow, poll};
 pub(crate) use list::list;
 pub(crate) use operation::operation;
 pub(crate) use read::get;
-pub(crate) use system::{alive, docs, openapi_json, openapi_yaml, problem_page, ready, root, schema, versions};
+pub(crate) use system::{
+    alive, asyncapi, docs, openapi_json, openapi_yaml, problem_page, ready, root, schema, versions,
+};
 pub(crate) use write::{delete, patch, post, put};
 
 use contract::{EntityId, Slug};

@@ -5,6 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use contract::{EntityId, Key, Slug};
 use http::header::{ETAG, HeaderValue, LAST_MODIFIED};
 use http::{Response, StatusCode};
+use httpdate::HttpDate;
 
 use super::super::conditions::{holds, not_modified};
 use super::super::middleware::Call;
@@ -50,8 +51,7 @@ async fn retrieve(call: &Call<'_>, key: &Key) -> Result<Held, Failure> {
 }
 
 fn answer(call: &Call<'_>, held: &Held) -> Answered {
-    let etag = held.etag();
-    let mut response = if not_modified(&call.parts.headers, held, &etag) {
+    let mut response = if not_modified(&call.parts.headers, held) {
         let mut response: Answered = Response::default();
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         response.headers_mut().insert(http::header::CACHE_CONTROL, response::NO_CACHE);
@@ -60,22 +60,22 @@ fn answer(call: &Call<'_>, held: &Held) -> Answered {
     } else {
         response::read(held.body())
     };
-    response::set(&mut response, ETAG, &etag);
+    response::set(&mut response, ETAG, held.tag());
     if let Some(date) = last_modified(call, held) {
-        response::set(&mut response, LAST_MODIFIED, &date);
+        response::set(&mut response, LAST_MODIFIED, date);
     }
     response
 }
 
 /// The time of the version's event, once that second is over: within it the entity may change again unnoticed
 /// [RFC 9110 8.8.2.2].
-fn last_modified(call: &Call<'_>, held: &Held) -> Option<String> {
+fn last_modified(call: &Call<'_>, held: &Held) -> Option<HttpDate> {
     let seconds = held.time().as_seconds();
     if call.gateway.env.now().as_seconds() <= seconds {
         return None;
     }
     let seconds = u64::try_from(seconds).ok()?;
-    Some(httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds)))
+    Some(HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds)))
 }
 
 /// As the data store says it.

@@ -68,6 +68,11 @@ pub(crate) fn openapi_yaml(call: &Call<'_>) -> Result<Answered, Failure> {
     document(call, &call.gateway.documents().openapi_yaml, "application/yaml")
 }
 
+/// `GET /asyncapi.json`.
+pub(crate) fn asyncapi(call: &Call<'_>) -> Result<Answered, Failure> {
+    document(call, &call.gateway.documents().asyncapi_json, "application/json")
+}
+
 fn document(call: &Call<'_>, document: &Document, content_type: &'static str) -> Result<Answered, Failure> {
     plain(call, content_type)?;
     let known = is_known(&call.parts.headers, &document.etag);

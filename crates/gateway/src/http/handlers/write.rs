@@ -198,10 +198,10 @@ fn minimise(response: &mut Answered) {
 }
 
 fn shown(call: &Call<'_>, key: &Key, held: &Held, does: WriteAction) -> Answered {
-    written(call, key, &held.etag(), held.body(), does)
+    written(call, key, held.tag(), held.body(), does)
 }
 
-fn written(call: &Call<'_>, key: &Key, etag: &str, object: Bytes, does: WriteAction) -> Answered {
+fn written(call: &Call<'_>, key: &Key, etag: ETag, object: Bytes, does: WriteAction) -> Answered {
     let created = does == WriteAction::Create;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = response::unstored(status, object);
@@ -225,8 +225,8 @@ fn deleted() -> Answered {
 fn repeated(call: &Call<'_>, repeat: Repeat) -> Result<Answered, Failure> {
     let answered = match (repeat.answer, repeat.version) {
         (FirstAnswer::Object(current), Some(version)) => {
-            let etag = ETag::of(version, &current.object).to_string();
-            Ok(written(call, &repeat.key, &etag, current.object, repeat.action))
+            let etag = ETag::of(version, &current.object);
+            Ok(written(call, &repeat.key, etag, current.object, repeat.action))
         }
         (FirstAnswer::Deleted, _) => Ok(deleted()),
         (FirstAnswer::Rejected(problem), _) => Err(Failure::from(problem)),
@@ -291,7 +291,7 @@ fn replied(
 fn accepted(call: &Call<'_>, operation: &OperationId) -> Answered {
     let body: Bytes = operation_body(call, operation, &operation.key, "pending", None);
     let mut response = response::unstored(StatusCode::ACCEPTED, body);
-    response::set(&mut response, LOCATION, &operation_url(call, operation));
+    response::set(&mut response, LOCATION, operation_url(call, operation));
     response::set(&mut response, RETRY_AFTER, "1");
     response
 }

@@ -27,6 +27,7 @@ fn config() -> Config {
     Config {
         instance: "test".to_owned(),
         public_url: String::new(),
+        topic_prefix: String::new(),
         views: ViewMode::OnDemand,
         in_flight_max: 10,
         connections_max: 10,

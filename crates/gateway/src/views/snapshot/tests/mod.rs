@@ -60,8 +60,8 @@ pub(super) fn content(registry: &Registry, views: &Materialised) -> Vec<String> 
         loop {
             let Page { rows, total, next } = views.oldest_first(name, &query);
             content.extend(rows.iter().map(|row| {
-                let found = matches!(views.look(&key_of(name, row)), Look::Found(found) if found.etag() == row.etag());
-                format!("{name} of {total}: {} {:?} {found} {:?}", row.etag(), row.time(), row.object())
+                let found = matches!(views.look(&key_of(name, row)), Look::Found(found) if found.tag() == row.tag());
+                format!("{name} of {total}: {} {:?} {found} {:?}", row.tag(), row.time(), row.object())
             }));
             query.after = next;
             if query.after.is_none() {
@@ -117,7 +117,7 @@ fn a_view_as_it_lies_in_the_file() {
         (2, 142, "c59f8d5b6545e894".to_owned())
     );
     let again = Held::from_bytes(held.as_bytes()).unwrap();
-    assert_eq!((again.etag(), again.id(), again.object()), (held.etag(), "a", held.object()));
+    assert_eq!((again.tag(), again.id(), again.object()), (held.tag(), "a", held.object()));
 }
 
 #[test]
