@@ -15,9 +15,9 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value};
 
 use super::report::{Bound, Report, median, median_ratio};
-use super::server::Server;
 use super::{Arguments, release, scratch};
 use crate::clock::Stopwatch;
+use crate::running::Server;
 use crate::shell::{Program, workspace_root};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
