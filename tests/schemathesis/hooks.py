@@ -89,12 +89,12 @@ def before_call(context, case, kwargs):
         replace(case.headers, "Consistency-Token", tokens)
         # Only streams of events begin with these; without that Accept they are refused.
         case.headers.pop("Last-Event-ID", None)
-        # A key belongs to one request for ever; these requests all differ.
+        # A key belongs to one request for ever, also over runs on one gateway; these requests all differ.
         if case.media_type == "application/x-ndjson":
             # The document says in words that a batch takes none.
             case.headers.pop("Idempotency-Key", None)
         elif "Idempotency-Key" in case.headers:
-            case.headers["Idempotency-Key"] = str(uuid.UUID(int=chance.getrandbits(128)))
+            case.headers["Idempotency-Key"] = str(uuid.uuid4())
     if isinstance(case.query, dict) and valid(case, QUERY):
         case.query.pop("snapshot", None)
         if case.path == "/changes":
