@@ -33,6 +33,9 @@ pub(super) fn entity(entity_type: &EntityType, names: &Names, schemas: &mut Map<
     schemas.insert(format!("{name}Update"), update(entity_type, names));
 }
 
+/// What is said of `created` and `updated` in what a client sends.
+const STAMPS: &str = "Ignored, whatever it is; with `timestamps=keep` a time, which is stored, or `null`.";
+
 /// The full object, as every response holds it.
 pub(in crate::docs) fn full(entity_type: &EntityType, names: &Names) -> Value {
     let mut properties = Map::new();
@@ -62,7 +65,7 @@ pub(in crate::docs) fn full(entity_type: &EntityType, names: &Names) -> Value {
 
 fn create(entity_type: &EntityType, names: &Names) -> Value {
     let fields = entity_type.fields();
-    let mut properties = written(entity_type, names, "Ignored, but for `timestamps=keep`.");
+    let mut properties = written(entity_type, names);
     for schema in properties.values_mut().filter_map(Value::as_object_mut) {
         tell_default(schema);
     }
@@ -91,7 +94,7 @@ fn tell_default(schema: &mut Map<String, Value>) {
 }
 
 fn update(entity_type: &EntityType, names: &Names) -> Value {
-    let mut properties = written(entity_type, names, "Ignored, but for `timestamps=keep`.");
+    let mut properties = written(entity_type, names);
     let id = json!({"$ref": "#/components/schemas/Id", "description": "The path's id, or left out."});
     properties.shift_insert(0, "id".to_owned(), id);
     for schema in properties.values_mut().filter_map(Value::as_object_mut) {
@@ -112,7 +115,7 @@ fn update(entity_type: &EntityType, names: &Names) -> Value {
 }
 
 /// The properties a client may write: fields, their aliases, and the stamps that are ignored.
-fn written(entity_type: &EntityType, names: &Names, stamps: &str) -> Map<String, Value> {
+fn written(entity_type: &EntityType, names: &Names) -> Map<String, Value> {
     let mut properties = Map::new();
     for field in entity_type.fields() {
         let mut schema = own(field, names);
@@ -141,7 +144,8 @@ fn written(entity_type: &EntityType, names: &Names, stamps: &str) -> Map<String,
         }
     }
     for name in ["created", "updated"] {
-        let schema = json!({"type": ["string", "null"], "format": "date-time", "description": stamps});
+        // Of no type: what is ignored is ignored whatever it is.
+        let schema = json!({"format": "date-time", "description": STAMPS});
         properties.insert(name.to_owned(), schema);
     }
     properties
