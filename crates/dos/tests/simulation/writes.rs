@@ -139,7 +139,9 @@ impl Visitor {
                     503 => self.refused(&told.response),
                     status => match (refusal(&told.response), &id) {
                         (Some(what), Some(id)) => {
-                            if !replayed {
+                            // Sent again, the command may itself have come twice, and is then answered from its own
+                            // outcome: as it was.
+                            if !replayed && attempt == 0 {
                                 self.saw(&told, id, what, true);
                             }
                             End::Rejected(status)

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use contract::{EntityId, Slug};
 use http::header::{
-    ACCEPT_ENCODING, AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH,
-    IF_UNMODIFIED_SINCE, LINK,
+    AGE, ALLOW, AUTHORIZATION, CACHE_CONTROL, HOST, HeaderName, HeaderValue, IF_MATCH, IF_UNMODIFIED_SINCE, LINK,
 };
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Version};
@@ -72,7 +71,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, anonymous: Access, request: R
         _ => None,
     };
     let compresses = read && route.as_ref().is_some_and(Route::compresses);
-    let gzip = parts.headers.contains_key(ACCEPT_ENCODING) && wants_gzip(&parts.headers);
+    let gzip = wants_gzip(&parts.headers);
     let views = read && matches!(route, Some(Route::Collection(_) | Route::Entity(..)));
     let answered = answer(Call { gateway, anonymous, parts, request_id }, route.as_ref(), body).await;
     let mut response = answered.unwrap_or_else(|failure| {

@@ -54,6 +54,30 @@ struct Course {
     until: Offset,
     /// There until it is reached.
     loading: Option<Loading>,
+    lack: Lack,
+}
+
+/// What compaction may have taken from under a tail: it keeps the last record of a key, and one that it removed before the tail
+/// came by has its successor further on. Until that was read the view of the key is older than the place that was reached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    Nothing,
+    /// Offsets without a record were passed.
+    Gap,
+    /// The successors of what the gaps had lie before this offset; where another gap was passed since, perhaps behind it.
+    Until {
+        end: Offset,
+        again: bool,
+    },
+}
+
+impl Lack {
+    fn gap(&mut self) {
+        *self = match *self {
+            Self::Nothing | Self::Gap => Self::Gap,
+            Self::Until { end, .. } => Self::Until { end, again: true },
+        };
+    }
 }
 
 impl Follow {
@@ -116,7 +140,7 @@ impl Follow {
     fn spawn(self: &Arc<Self>, topic: Topic, partition: Partition, from: Offset, until: Offset) {
         let follow = Arc::clone(self);
         let loading = Some(Loading::new(until - from));
-        let course = Course { topic, partition, next: from, until, loading };
+        let course = Course { topic, partition, next: from, until, loading, lack: Lack::Nothing };
         self.env.spawn(Box::pin(async move { follow.run(course).await }));
     }
 
@@ -132,6 +156,7 @@ impl Follow {
                     // Views cannot be trimmed; of replies, only those nobody can still wait for are.
                     error!(topic = topic.name(), partition, %error, "going on from the first record there is");
                     course.next = start;
+                    course.lack.gap();
                     if topic == Topic::Views {
                         self.views.restart(partition, start);
                         self.feed.begin(partition, start);
@@ -154,15 +179,39 @@ impl Follow {
                 course.next = course.until.max(course.next);
             }
             for stored in records {
+                if stored.offset > course.next {
+                    course.lack.gap();
+                }
                 match course.topic {
                     Topic::Views if stored.record.is_about_stream() => {}
-                    Topic::Views => self.view(&stored, course.loading.as_mut()),
+                    Topic::Views => self.view(&stored, course),
                     _ => self.reply(&stored),
                 }
                 course.next = stored.offset + 1;
             }
+            self.fill(course).await?;
             self.passed(course);
         }
+    }
+
+    /// Finds out where the successors end of what was not there any more, once those that were known of are passed.
+    async fn fill(&self, course: &mut Course) -> Result<(), StreamError> {
+        let is_due = match course.lack {
+            Lack::Nothing => false,
+            Lack::Gap => true,
+            Lack::Until { end, .. } => course.next >= end,
+        };
+        if course.topic != Topic::Views || !is_due {
+            return Ok(());
+        }
+        if let Lack::Until { again: false, .. } = course.lack {
+            course.lack = Lack::Nothing;
+            return Ok(());
+        }
+        let bounds = self.stream.bounds(Topic::Views).await?;
+        let end = usize::try_from(course.partition).ok().and_then(|at| bounds.get(at)).map_or(0, |bounds| bounds.end);
+        course.lack = if course.next < end { Lack::Until { end, again: false } } else { Lack::Nothing };
+        Ok(())
     }
 
     /// Whether what was there at the start has been read, of this partition and of all.
@@ -181,8 +230,10 @@ impl Follow {
             self.feed.begin(course.partition, course.next);
         }
         self.feed.pass(course.partition, course.next);
-        self.progress.apply(course.partition, course.next);
-        self.progress.ring();
+        if course.lack == Lack::Nothing {
+            self.progress.apply(course.partition, course.next);
+            self.progress.ring();
+        }
         if self.ready.progress(course.partition, course.next, course.until) {
             self.views.complete();
             self.ready.open();
@@ -193,7 +244,9 @@ impl Follow {
         }
     }
 
-    fn view(&self, stored: &Stored, loading: Option<&mut Loading>) {
+    fn view(&self, stored: &Stored, course: &mut Course) {
+        let lacks_nothing = course.lack == Lack::Nothing;
+        let loading = course.loading.as_mut();
         let view = match cloudevents::decode_view_ref(&stored.record) {
             Ok(view) => view,
             Err(error) => return self.unreadable(stored, &error),
@@ -211,7 +264,9 @@ impl Follow {
             if loading.is_none() {
                 self.feed.deleted(partition, stored.offset, &key, view.version);
             }
-            self.progress.apply(partition, next);
+            if lacks_nothing {
+                self.progress.apply(partition, next);
+            }
             return self.answers.deleted(&key, view.correlation, view.version);
         };
         match Held::new(entity_type, view.id, view.version, view.time, object, view.data_schema) {
@@ -224,7 +279,9 @@ impl Follow {
                 if is_live {
                     self.feed.view(partition, stored.offset, name, &held);
                 }
-                self.progress.apply(partition, next);
+                if lacks_nothing {
+                    self.progress.apply(partition, next);
+                }
                 self.answers.view(name, view.correlation, held);
             }
             Err(reason) => {
