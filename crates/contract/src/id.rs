@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use twox_hash::XxHash3_64;
 use uuid::Uuid;
 
 /// An entity's identity: 1-64 of `A-Z a-z 0-9 . _ -`, opaque.
@@ -116,7 +117,8 @@ impl CommandId {
 
 /// What `/operation/{id}` names: a command and the key it was sent under. Opaque to clients.
 ///
-/// Layout: base64url without padding [RFC 4648 5] of the command id's 16 bytes followed by the message key.
+/// Layout: base64url without padding [RFC 4648 5] of the command id's 16 bytes, the message key, and the first 4 bytes
+/// of the XXH3 of both.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OperationId {
     /// The command.
@@ -128,11 +130,16 @@ pub struct OperationId {
 impl OperationId {
     /// Reads what [`fmt::Display`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > 160 {
+        if text.len() > 168 {
             return None;
         }
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (command, key) = bytes.split_first_chunk::<16>()?;
+        let (content, check) = bytes.split_last_chunk::<4>()?;
+        // One that was cut or edited would tell of an operation that never was.
+        if checksum(content) != *check {
+            return None;
+        }
+        let (command, key) = content.split_first_chunk::<16>()?;
         let key = Key::parse(std::str::from_utf8(key).ok()?)?;
         key.id.as_ref()?;
         Some(Self { command: CommandId(Uuid::from_bytes(*command)), key })
@@ -143,8 +150,15 @@ impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = self.command.0.as_bytes().to_vec();
         bytes.extend_from_slice(self.key.to_string().as_bytes());
+        let check = checksum(&bytes);
+        bytes.extend_from_slice(&check);
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
+}
+
+fn checksum(bytes: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = XxHash3_64::oneshot(bytes).to_be_bytes();
+    [a, b, c, d]
 }
 
 macro_rules! text_forms {
@@ -192,7 +206,16 @@ mod tests {
         let command = CommandId(Uuid::from_u128(7));
         let key = Key::parse("provider:old-1").unwrap();
         let id = OperationId { command, key };
-        assert_eq!(OperationId::parse(&id.to_string()), Some(id));
+        let text = id.to_string();
+        assert_eq!(OperationId::parse(&text), Some(id));
+        // Cut, or another entity's name: none that ever was.
+        let edited = |content: &[u8]| URL_SAFE_NO_PAD.encode(content);
+        let bytes = URL_SAFE_NO_PAD.decode(&text).unwrap();
+        assert_eq!(OperationId::parse(&edited(&bytes[..bytes.len() - 2])), None);
+        assert_eq!(
+            OperationId::parse(&edited(&[&bytes[..16], b"provider:zz", &bytes[bytes.len() - 4..]].concat())),
+            None
+        );
         for bad in ["", "AAAA", "!!", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
             assert_eq!(OperationId::parse(bad), None, "{bad}");
         }

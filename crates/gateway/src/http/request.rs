@@ -44,7 +44,13 @@ pub(super) fn cut(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
+/// None where a `%` has no two digits behind it [RFC 3986 2.1], or what they say is no UTF-8.
 pub(super) fn decode(text: &str) -> Option<String> {
+    let is_encoded =
+        |rest: &str| rest.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    if !text.split('%').skip(1).all(is_encoded) {
+        return None;
+    }
     let text = text.replace('+', " ");
     percent_decode_str(&text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
@@ -195,7 +201,13 @@ mod tests {
     fn queries_are_decoded_and_unknown_names_named() {
         let pairs = query(Some("limit=5&cursor=a%20b+c"), &["limit", "cursor"]).unwrap();
         assert_eq!(pairs[1], ("cursor".to_owned(), "a b c".to_owned()));
-        for (bad, said) in [("x=1", "known here: limit"), ("limit=1&limit=2", "twice"), ("limit=%ff", "UTF-8")] {
+        for (bad, said) in [
+            ("x=1", "known here: limit"),
+            ("limit=1&limit=2", "twice"),
+            ("limit=%ff", "UTF-8"),
+            ("limit=%zz", "UTF-8"),
+            ("limit=5%", "UTF-8"),
+        ] {
             let failure = query(Some(bad), &["limit"]).unwrap_err();
             assert!(failure.problem.detail.contains(said), "{}", failure.problem.detail);
         }

@@ -16,7 +16,7 @@ pub(in crate::docs) const UPDATED: &str = "2026-11-24T10:15:42.250Z";
 pub(in crate::docs) const ETAG: &str = "\"1-5d41402abc4b2a76\"";
 /// An operation's id: a command's id and a message key, in base64url.
 pub(in crate::docs) const OPERATION: &str =
-    "AZqzxX4afMKdHj9aa3yNnXByb3ZpZGVyOjAxOWFiM2M1LTdlMWEtN2NjMi05ZDFlLTNmNWE2YjdjOGQ5ZQ";
+    "AZqzxX4afMKdHj9aa3yNnXByb3ZpZGVyOjAxOWFiM2M1LTdlMWEtN2NjMi05ZDFlLTNmNWE2YjdjOGQ5ZeiAGzA";
 /// A request's label.
 pub(in crate::docs) const REQUEST_ID: &str = "019ab3c5-7e1b-7d03-8a55-0c1f2e3d4b5a";
 
