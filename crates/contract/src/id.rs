@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use twox_hash::XxHash3_64;
 use uuid::Uuid;
+
+use crate::sealed;
 
 /// An entity's identity: 1-64 of `A-Z a-z 0-9 . _ -`, opaque.
 ///
@@ -117,8 +116,7 @@ impl CommandId {
 
 /// What `/operation/{id}` names: a command and the key it was sent under. Opaque to clients.
 ///
-/// Layout: base64url without padding [RFC 4648 5] of the command id's 16 bytes, the message key, and the first 4 bytes
-/// of the XXH3 of both.
+/// Layout: [`sealed`], the command id's 16 bytes followed by the message key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OperationId {
     /// The command.
@@ -130,15 +128,8 @@ pub struct OperationId {
 impl OperationId {
     /// Reads what [`fmt::Display`] wrote; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        if text.len() > 168 {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (content, check) = bytes.split_last_chunk::<4>()?;
         // One that was cut or edited would tell of an operation that never was.
-        if checksum(content) != *check {
-            return None;
-        }
+        let content = sealed::open(text, 160)?;
         let (command, key) = content.split_first_chunk::<16>()?;
         let key = Key::parse(std::str::from_utf8(key).ok()?)?;
         key.id.as_ref()?;
@@ -150,15 +141,8 @@ impl fmt::Display for OperationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bytes = self.command.0.as_bytes().to_vec();
         bytes.extend_from_slice(self.key.to_string().as_bytes());
-        let check = checksum(&bytes);
-        bytes.extend_from_slice(&check);
-        f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
+        f.write_str(&sealed::seal(bytes))
     }
-}
-
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let [a, b, c, d, ..] = XxHash3_64::oneshot(bytes).to_be_bytes();
-    [a, b, c, d]
 }
 
 macro_rules! text_forms {
@@ -187,6 +171,9 @@ impl fmt::Debug for OperationId {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::*;
 
     #[test]

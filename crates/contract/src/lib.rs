@@ -15,6 +15,7 @@ pub mod precondition;
 pub mod problem;
 pub mod record;
 pub mod reply;
+pub mod sealed;
 mod spelled;
 pub mod time;
 pub mod view;

@@ -4,9 +4,7 @@
 //! given out in hours since 1970, the number of partitions, per partition the offset before which nothing is lacking, and the
 //! first 4 bytes of the XXH3 of all before them. Numbers are LEB128.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use contract::{Offset, Timestamp};
+use contract::{Offset, Timestamp, sealed};
 use twox_hash::XxHash3_64;
 
 const VERSION: u8 = 1;
@@ -37,21 +35,12 @@ impl Position {
         push(&mut bytes, self.hour);
         push(&mut bytes, self.offsets.len() as u64);
         self.offsets.iter().for_each(|offset| push(&mut bytes, *offset));
-        let check = checksum(&bytes);
-        bytes.extend_from_slice(&check);
-        URL_SAFE_NO_PAD.encode(bytes)
+        sealed::seal(bytes)
     }
 
     /// Reads what [`Position::encode`] wrote; `None` for anything else.
     pub fn decode(text: &str) -> Option<Self> {
-        if text.len() > TEXT_BYTES_MAX {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (content, check) = bytes.split_last_chunk::<4>()?;
-        if checksum(content) != *check {
-            return None;
-        }
+        let content = sealed::open(text, TEXT_BYTES_MAX)?;
         let (&[VERSION], rest) = content.split_first_chunk::<1>()? else { return None };
         let (cluster, mut rest) = rest.split_first_chunk::<8>()?;
         let hour = number(&mut rest)?;
@@ -109,11 +98,6 @@ fn number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let hash = XxHash3_64::oneshot(bytes).to_be_bytes();
-    [hash[0], hash[1], hash[2], hash[3]]
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -144,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused_even_with_a_right_checksum() {
-        let sealed = |content: &[u8]| URL_SAFE_NO_PAD.encode([content, &checksum(content)].concat());
+        let sealed = |content: &[u8]| sealed::seal(content.to_vec());
         let head = [&[VERSION][..], &[0; 8]].concat();
         let with = |rest: &[u8]| Position::decode(&sealed(&[&head, rest].concat()));
         assert!(with(&[5, 2, 1, 1]).is_some());

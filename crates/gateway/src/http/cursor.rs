@@ -4,10 +4,8 @@
 //! sorted by (`0` and a time in milliseconds, `i64`; `1`, the length of a name, `u16`, and the name; `2` for no name), the id, and the first
 //! 4 bytes of the XXH3 of all before them, so that a cursor edited by hand is noticed.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::list::NAME_KEY_BYTES_MAX;
-use contract::{EntityId, ListPosition, ListQuery, SortKey, Timestamp, TypeName};
+use contract::{EntityId, ListPosition, ListQuery, SortKey, Timestamp, TypeName, sealed};
 use twox_hash::XxHash3_64;
 
 const VERSION: u8 = 2;
@@ -57,21 +55,12 @@ impl Cursor {
             SortKey::Unnamed => bytes.push(UNNAMED),
         }
         bytes.extend_from_slice(self.after.id.as_str().as_bytes());
-        let check = checksum(&bytes);
-        bytes.extend_from_slice(&check);
-        URL_SAFE_NO_PAD.encode(bytes)
+        sealed::seal(bytes)
     }
 
     /// Reads what [`Cursor::encode`] wrote; `None` for anything else.
     pub fn decode(text: &str) -> Option<Self> {
-        if text.len() > CHARS_MAX {
-            return None;
-        }
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (bytes, check) = bytes.split_last_chunk::<4>()?;
-        if checksum(bytes) != *check {
-            return None;
-        }
+        let bytes = sealed::open(text, CHARS_MAX)?;
         let (&[VERSION], rest) = bytes.split_first_chunk::<1>()? else { return None };
         let (list, rest) = rest.split_first_chunk::<8>()?;
         let (kind, rest) = rest.split_first()?;
@@ -92,11 +81,6 @@ impl Cursor {
         let id = EntityId::parse(std::str::from_utf8(id).ok()?)?;
         Some(Self { list: u64::from_be_bytes(*list), after: ListPosition { key, id } })
     }
-}
-
-fn checksum(bytes: &[u8]) -> [u8; 4] {
-    let hash = XxHash3_64::oneshot(bytes).to_be_bytes();
-    [hash[0], hash[1], hash[2], hash[3]]
 }
 
 #[cfg(test)]

@@ -54,29 +54,23 @@ struct Course {
     until: Offset,
     /// There until it is reached.
     loading: Option<Loading>,
-    lack: Lack,
+    lack: Option<Lack>,
 }
 
 /// What compaction may have taken from under a tail: it keeps the last record of a key, and one that it removed before the tail
 /// came by has its successor further on. Until that was read the view of the key is older than the place that was reached.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lack {
-    Nothing,
-    /// Offsets without a record were passed.
-    Gap,
-    /// The successors of what the gaps had lie before this offset; where another gap was passed since, perhaps behind it.
-    Until {
-        end: Offset,
-        again: bool,
-    },
+#[derive(Clone, Copy, Default)]
+struct Lack {
+    /// The successors of what earlier gaps had lie before this offset.
+    until: Offset,
+    /// Offsets without a record were passed since; what took their place may lie behind it.
+    gap: bool,
 }
 
-impl Lack {
-    fn gap(&mut self) {
-        *self = match *self {
-            Self::Nothing | Self::Gap => Self::Gap,
-            Self::Until { end, .. } => Self::Until { end, again: true },
-        };
+impl Course {
+    /// Offsets without a record are passed.
+    fn pass_gap(&mut self) {
+        self.lack.get_or_insert_default().gap = true;
     }
 }
 
@@ -140,7 +134,7 @@ impl Follow {
     fn spawn(self: &Arc<Self>, topic: Topic, partition: Partition, from: Offset, until: Offset) {
         let follow = Arc::clone(self);
         let loading = Some(Loading::new(until - from));
-        let course = Course { topic, partition, next: from, until, loading, lack: Lack::Nothing };
+        let course = Course { topic, partition, next: from, until, loading, lack: None };
         self.env.spawn(Box::pin(async move { follow.run(course).await }));
     }
 
@@ -156,7 +150,7 @@ impl Follow {
                     // Views cannot be trimmed; of replies, only those nobody can still wait for are.
                     error!(topic = topic.name(), partition, %error, "going on from the first record there is");
                     course.next = start;
-                    course.lack.gap();
+                    course.pass_gap();
                     if topic == Topic::Views {
                         self.views.restart(partition, start);
                         self.feed.begin(partition, start);
@@ -180,7 +174,7 @@ impl Follow {
             }
             for stored in records {
                 if stored.offset > course.next {
-                    course.lack.gap();
+                    course.pass_gap();
                 }
                 match course.topic {
                     Topic::Views if stored.record.is_about_stream() => {}
@@ -196,21 +190,16 @@ impl Follow {
 
     /// Finds out where the successors end of what was not there any more, once those that were known of are passed.
     async fn fill(&self, course: &mut Course) -> Result<(), StreamError> {
-        let is_due = match course.lack {
-            Lack::Nothing => false,
-            Lack::Gap => true,
-            Lack::Until { end, .. } => course.next >= end,
-        };
-        if course.topic != Topic::Views || !is_due {
+        let Some(Lack { mut until, gap }) = course.lack else { return Ok(()) };
+        if course.topic != Topic::Views || course.next < until {
             return Ok(());
         }
-        if let Lack::Until { again: false, .. } = course.lack {
-            course.lack = Lack::Nothing;
-            return Ok(());
+        if gap {
+            let bounds = self.stream.bounds(Topic::Views).await?;
+            let bounds = usize::try_from(course.partition).ok().and_then(|at| bounds.get(at));
+            until = bounds.map_or(0, |bounds| bounds.end);
         }
-        let bounds = self.stream.bounds(Topic::Views).await?;
-        let end = usize::try_from(course.partition).ok().and_then(|at| bounds.get(at)).map_or(0, |bounds| bounds.end);
-        course.lack = if course.next < end { Lack::Until { end, again: false } } else { Lack::Nothing };
+        course.lack = (course.next < until).then_some(Lack { until, gap: false });
         Ok(())
     }
 
@@ -230,7 +219,7 @@ impl Follow {
             self.feed.begin(course.partition, course.next);
         }
         self.feed.pass(course.partition, course.next);
-        if course.lack == Lack::Nothing {
+        if course.lack.is_none() {
             self.progress.apply(course.partition, course.next);
             self.progress.ring();
         }
@@ -245,7 +234,7 @@ impl Follow {
     }
 
     fn view(&self, stored: &Stored, course: &mut Course) {
-        let lacks_nothing = course.lack == Lack::Nothing;
+        let lacks_nothing = course.lack.is_none();
         let loading = course.loading.as_mut();
         let view = match cloudevents::decode_view_ref(&stored.record) {
             Ok(view) => view,
