@@ -6,14 +6,12 @@
 // binary) on a free port with the sample data. Only what was started here is ended here. Exit code 0: all passed.
 
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { chromium } from "playwright-core";
+import { ROOT, startGateway } from "../gateway.mjs";
 
-const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const PICTURES = join(ROOT, "target/browser");
 // Leaves ten seconds for ending what was started.
 const RUN_MS_MAX = 50_000;
@@ -66,30 +64,10 @@ async function check(name, work) {
 }
 
 /** Starts the gateway with the sample data; resolves to its base URL once it says that it is ready. */
-function startGateway() {
-  const program = process.env.DOS_TEST_BIN ?? join(ROOT, "target/debug/dos");
-  const options = ["serve", "--listen", "127.0.0.1:0", "--data-dir", join(scratch, "data"), "--import", "data/trafford"];
-  const child = spawn(program, options, { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
-  const exited = new Promise((resolve) => child.once("exit", resolve));
-  endings.push(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    child.kill("SIGTERM");
-    const force = setTimeout(() => child.kill("SIGKILL"), 10_000);
-    await exited;
-    clearTimeout(force);
-  });
-  return new Promise((resolve, reject) => {
-    let output = "";
-    const read = (chunk) => {
-      output += chunk;
-      const ready = output.match(/http:\/\/127\.0\.0\.1:[1-9]\d*/);
-      if (ready) resolve(ready[0]);
-    };
-    child.stdout.on("data", read);
-    child.stderr.on("data", read);
-    child.once("error", (error) => reject(new Error(`${program}: ${error.message}; build it with: cargo build`)));
-    child.once("exit", (code) => reject(new Error(`${program} ended with ${code} before it was ready:\n${output}`)));
-  });
+function startSample() {
+  const { base, end } = startGateway("--data-dir", join(scratch, "data"), "--import", "data/trafford");
+  endings.push(end);
+  return base;
 }
 
 /** A provider of the gateway; waits for the import to bring the first. */
@@ -171,7 +149,7 @@ async function picture(page, name) {
 
 async function main() {
   mkdirSync(PICTURES, { recursive: true });
-  const base = (process.env.DOS_TEST_URL ?? (await startGateway())).replace(/\/+$/, "");
+  const base = (process.env.DOS_TEST_URL ?? (await startSample())).replace(/\/+$/, "");
   const provider = await firstProvider(base);
   const document = await (await fetch(`${base}/openapi.json`)).json();
   const tags = document.tags.map((tag) => tag.name);

@@ -6,18 +6,17 @@
 // DOS_TEST_OPENAPI or DOS_TEST_ASYNCAPI a file is linted instead of what the program writes. Exit code 0: all passed.
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join, resolve } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { Parser } from "@asyncapi/parser";
+import { PROGRAM, ROOT, startGateway } from "../gateway.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const ROOT = resolve(HERE, "../..");
 const DOCUMENTS = join(ROOT, "target/documents");
-const PROGRAM = process.env.DOS_TEST_BIN ?? join(ROOT, "target/debug/dos");
 // Leaves time for ending what was started.
 const RUN_MS_MAX = 170_000;
 /** Of a diagnostic: 0 is an error, 1 a warning. */
@@ -69,29 +68,17 @@ async function faults(text) {
 }
 
 /** Starts the gateway on an empty folder; resolves to its base URL. */
-function startGateway() {
+function startEmpty() {
   const folder = mkdtempSync(join(tmpdir(), "dos-documents-"));
-  const child = spawn(PROGRAM, ["serve", "--listen", "127.0.0.1:0", "--data-dir", folder], { stdio: ["ignore", "pipe", "pipe"] });
-  const exited = new Promise((resolve) => child.once("exit", resolve));
+  const { base, end } = startGateway("--data-dir", folder);
   endings.push(async () => {
-    const force = setTimeout(() => child.kill("SIGKILL"), 10_000);
-    if (child.exitCode === null && child.signalCode === null && child.kill("SIGTERM")) await exited;
-    clearTimeout(force);
+    await end();
     rmSync(folder, { recursive: true, force: true });
   });
-  return new Promise((resolve, reject) => {
-    let output = "";
-    const read = (chunk) => {
-      output += chunk;
-      const ready = output.match(/http:\/\/127\.0\.0\.1:[1-9]\d*/);
-      if (ready) resolve(ready[0]);
-    };
-    child.stdout.on("data", read);
-    child.stderr.on("data", read);
-    child.once("error", (error) => reject(new Error(`${PROGRAM}: ${error.message}; build it with: cargo build`)));
-    child.once("exit", (code) => reject(new Error(`${PROGRAM} ended with ${code} before it was ready:\n${output}`)));
+  const late = new Promise((_, reject) => {
     stop.signal.addEventListener("abort", () => reject(new Error("it was not ready in time")));
   });
+  return Promise.race([base, late]);
 }
 
 async function asyncapi() {
@@ -114,7 +101,7 @@ async function client(path) {
   });
   await check("it creates, updates, lists and meets a conflict", async () => {
     const { run } = await import("./generated/client.js");
-    await run(await startGateway());
+    await run(await startEmpty());
   });
 }
 

@@ -12,9 +12,8 @@ use serde::Deserialize;
 
 use crate::packages::install_python_tools;
 use crate::running::Server;
-use crate::shell::{Program, workspace_root};
+use crate::shell::{Program, build_dos, workspace_root};
 
-const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const ROUND_LIMIT: Duration = Duration::from_secs(60 * 60);
 const BOUNDED_LIMIT: Duration = Duration::from_secs(3 * 60);
@@ -111,15 +110,14 @@ struct Gateway {
 impl Gateway {
     fn start(views: Views) -> Result<Self> {
         let tools = install_python_tools("tests/schemathesis/requirements.txt", "target/schemathesis")?;
-        // As the tests build it: with `build`, Cargo would choose other features and compile it once more.
-        Program::cargo().args(["test", "--workspace", "--no-run"]).run(BUILD_LIMIT)?;
+        let dos = build_dos()?;
         let directory = tempfile::tempdir()?;
         let views = views.to_possible_value().context("every kind of views has a name")?;
         let data = directory.path().join("data");
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--anonymous", "write", "--views", views.get_name()];
         let arguments = arguments.iter().map(Path::new).chain([Path::new("--data-dir"), &data]);
         let log = directory.path().join("log");
-        let mut server = Server::start(&workspace_root().join("target/debug/dos"), arguments, &log)?;
+        let mut server = Server::start(&dos, arguments, &log)?;
         let address = server.ready(READY_LIMIT)?;
         Ok(Self { tool: tools.join("bin/schemathesis"), address, directory, server })
     }

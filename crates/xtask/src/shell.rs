@@ -15,12 +15,20 @@ use crate::clock::Stopwatch;
 use crate::interrupts::Watch;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// How long a program may tidy up between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The root of the workspace, wherever xtask is called from.
 pub(crate) fn workspace_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// Builds `dos` with every feature that the tests want, and says where it lies: with `build`, Cargo would choose other features
+/// and compile it once more.
+pub(crate) fn build_dos() -> Result<PathBuf> {
+    Program::cargo().args(["test", "--workspace", "--no-run"]).run(BUILD_LIMIT)?;
+    Ok(workspace_root().join("target/debug/dos"))
 }
 
 /// Ends a program that runs beside others: by a signal, and by force once the limit is over. One that has ended is let be.

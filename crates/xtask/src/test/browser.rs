@@ -6,9 +6,8 @@ use anyhow::{Result, ensure};
 
 use super::node;
 use crate::packages::ensure_package;
-use crate::shell::{Program, workspace_root};
+use crate::shell::{Program, build_dos, workspace_root};
 
-const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 const RUN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// Installs what is missing and runs the script, which learns from `CHROMIUM` and `DOS_TEST_BIN` where the two programs are.
@@ -18,11 +17,6 @@ pub(super) fn run() -> Result<()> {
     let chromium = ensure_package("chromium", "chromium")?;
     let node = ensure_package("node", "nodejs")?;
     node::install(&directory)?;
-    // As the tests build it: with `build`, Cargo would choose other features and compile it once more.
-    Program::cargo().args(["test", "--workspace", "--no-run"]).run(BUILD_LIMIT)?;
-    Program::new(node)
-        .args(["tests/browser/run.mjs"])
-        .env("CHROMIUM", chromium)
-        .env("DOS_TEST_BIN", workspace_root().join("target/debug/dos"))
-        .run(RUN_LIMIT)
+    let dos = build_dos()?;
+    Program::new(node).args(["tests/browser/run.mjs"]).env("CHROMIUM", chromium).env("DOS_TEST_BIN", dos).run(RUN_LIMIT)
 }
